@@ -1,0 +1,59 @@
+"""The update unit as RTLIL and as Verilog, whole or with one seeded fault."""
+
+import tempfile
+from pathlib import Path
+
+from amaranth.back import rtlil
+
+from upshift.config import UnitConfig
+from upshift_hw import yosys
+from upshift_hw.unit import UpdateUnit
+
+TOP = "upshift"
+"""Name of the top module; ports are those of `UpdateUnit`, with ``clk`` and ``rst``."""
+
+
+def to_rtlil(config: UnitConfig, *, fault: int | None = None) -> str:
+    """Return the unit as RTLIL.
+
+    Parameters
+    ----------
+    config : UnitConfig
+    fault : int, optional
+        Seed of a one-bit fault: one bit at one cell of one lane is inverted. For tests that
+        must show that a broken unit is noticed.
+    """
+    text = rtlil.convert(UpdateUnit(config), name=TOP, emit_src=False)
+    return text if fault is None else _inject(text, fault)
+
+
+def _inject(text: str, seed: int) -> str:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        (directory / "unit.il").write_text(text)
+        yosys.run(
+            f"read_rtlil unit.il; hierarchy -top {TOP}; proc; "
+            f"mutate -list 1 -seed {seed} -mode inv -o fault.ys {TOP}.align* {TOP}.lane*",
+            directory,
+        )
+        yosys.run(
+            f"read_rtlil unit.il; hierarchy -top {TOP}; proc; script fault.ys; "
+            "write_rtlil faulty.il",
+            directory,
+        )
+        return (directory / "faulty.il").read_text()
+
+
+def to_verilog(config: UnitConfig, *, fault: int | None = None) -> str:
+    """Return the unit as Verilog-2001, one module per component."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        (directory / "unit.il").write_text(to_rtlil(config, fault=fault))
+        yosys.run(
+            # Without initial values a memory of thousands of rows is one line, and what nobody has
+            # written yet is unknown in simulation, as it should be.
+            f"read_rtlil unit.il; hierarchy -top {TOP}; delete t:$meminit*; proc; opt_expr; "
+            "opt_clean; memory_collect; write_verilog -noattr unit.v",
+            directory,
+        )
+        return (directory / "unit.v").read_text()

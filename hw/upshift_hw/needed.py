@@ -1,0 +1,82 @@
+"""The smallest resolution at which a burst would change something (q_min), without a search.
+
+A gradient G needs q >= k + Fg - floor(log2(2G xor sign(G))). Over a beat that is one OR of the
+lanes and one priority encoder; over a burst it is a minimum.
+"""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from upshift import layout
+from upshift.config import UnitConfig
+from upshift_hw.shapes import shape_of
+
+
+class NeededResolution(wiring.Component):
+    """Find q_min of one beat.
+
+    Latency three clocks, throughput one beat per clock.
+
+    Parameters
+    ----------
+    config : UnitConfig
+        With a `Fixed` gradient format.
+
+    Members
+    -------
+    gradients : In
+        Raw gradients of all lanes.
+    mask : In
+        Lanes that belong to the burst.
+    rate : In
+        Exponent k of the learning rate.
+    valid : Out
+        Some gradient of these lanes is not zero.
+    needed : Out
+        q_min of these lanes, a signed integer; meaningless unless `valid`.
+    """
+
+    latency = 3
+
+    def __init__(self, config: UnitConfig):
+        self.config = config
+        rate = next(f for f in layout.command(config) if f.name == "rate")
+        super().__init__(
+            {
+                "gradients": In(data.ArrayLayout(shape_of(config.gradient), config.lanes)),
+                "mask": In(config.lanes),
+                "rate": In(rate.width),
+                "valid": Out(1),
+                "needed": Out(signed(layout.needed_bits(config))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        fmt = self.config.gradient
+        masked = [
+            Mux(inside, (gradient << 1) ^ gradient[-1].replicate(fmt.width + 1), 0)
+            for gradient, inside in zip(self.gradients, self.mask, strict=True)
+        ]
+        # Bit `width` is zero: it repeats the sign, which the xor cancels.
+        magnitude = Signal(fmt.width)
+        early_rate = Signal.like(self.rate)
+        m.d.sync += [magnitude.eq(reduce(or_, masked)), early_rate.eq(self.rate)]
+
+        log = Signal(range(fmt.width))
+        some = Signal()
+        late_rate = Signal.like(self.rate)
+        for bit in range(fmt.width):
+            with m.If(magnitude[bit]):
+                m.d.sync += log.eq(bit)
+        m.d.sync += [some.eq(magnitude.any()), late_rate.eq(early_rate)]
+
+        m.d.sync += [
+            self.valid.eq(some),
+            self.needed.eq(late_rate + fmt.fraction - log),
+        ]
+        return m

@@ -1,0 +1,140 @@
+"""Compiles the update unit's RTL to a shared library, once per design, tools and processor.
+
+RTLIL from Amaranth becomes C++ by Yosys' CXXRTL back end and a shared library by the system's
+C++ compiler. Libraries are cached under a hash of everything that went in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from upshift import layout
+from upshift.config import UnitConfig
+from upshift.device import DeviceError
+from upshift_hw import export, yosys
+
+_FLAGS = ["-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-fvisibility=hidden"]
+_SCRIPT = (
+    f"read_rtlil unit.il; hierarchy -top {export.TOP}; proc; flatten; opt_clean -purge; "
+    "write_cxxrtl -g0 -O6 unit.cpp"
+)
+
+
+def cache_directory() -> Path:
+    """Return where compiled units are kept: ``$XDG_CACHE_HOME/upshift`` or its default."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "upshift"
+
+
+def _compiler() -> str:
+    for name in ("c++", "g++", "clang++"):
+        found = shutil.which(name)
+        if found:
+            return found
+    raise DeviceError(
+        "compiled RTL needs a C++ compiler, and none of c++, g++, clang++ is on the PATH: "
+        "install one, for example with 'apt install g++'"
+    )
+
+
+def _processor() -> str:
+    """Return what ``-march=native`` depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return "".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
+    except OSError:
+        return platform.processor()
+
+
+def layout_header(config: UnitConfig) -> str:
+    """Return the payload layouts as C++ constants."""
+    lines = [
+        "namespace layout {",
+        f"constexpr int64_t LANES = {config.lanes};",
+        f"constexpr unsigned WEIGHT_WIDTH = {config.weight.width};",
+        f"constexpr unsigned GRADIENT_WIDTH = {config.gradient.width};",
+    ]
+    for name in ("command", "report", "access"):
+        lines.append(f"namespace {name} {{")
+        offset = 0
+        for field in getattr(layout, name)(config):
+            lines.append(f"constexpr unsigned {field.name}_offset = {offset};")
+            lines.append(f"constexpr unsigned {field.name}_width = {field.width};")
+            offset += field.width
+        lines.append("}")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def build(
+    config: UnitConfig,
+    *,
+    fault: int | None = None,
+    progress: Callable[[str, float], None] = lambda phase, seconds: None,
+) -> Path:
+    """Return the shared library of a unit, compiling it unless it is in the cache.
+
+    Parameters
+    ----------
+    config : UnitConfig
+    fault : int, optional
+        Seed of a one-bit fault (see `upshift_hw.export.to_rtlil`).
+    progress : callable, optional
+        Called with the name and the seconds of each finished phase.
+
+    Raises
+    ------
+    DeviceError
+        If there is no C++ compiler, or it fails.
+    """
+
+    def timed(phase: str, start: float) -> float:
+        now = time.perf_counter()
+        progress(phase, now - start)
+        return now
+
+    compiler = _compiler()
+    clock = time.perf_counter()
+    rtlil = export.to_rtlil(config, fault=fault)
+    harness = (importlib.resources.files("upshift_sim") / "harness.cpp").read_text()
+    compiler_version = subprocess.run(
+        [compiler, "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    inputs = [rtlil, layout_header(config), harness, _SCRIPT, yosys.version(), compiler_version]
+    key = hashlib.sha256("\0".join([*inputs, *_FLAGS, _processor()]).encode()).hexdigest()
+    clock = timed("gateware to RTLIL", clock)
+
+    library = cache_directory() / key[:2] / f"{key}.so"
+    if library.exists():
+        progress("compiled unit found in the cache", 0.0)
+        return library
+
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as name:
+        directory = Path(name)
+        (directory / "unit.il").write_text(rtlil)
+        (directory / "unit_layout.h").write_text(layout_header(config))
+        (directory / "harness.cpp").write_text(harness)
+        yosys.run(_SCRIPT, directory)
+        clock = timed("RTLIL to C++ (Yosys)", clock)
+        done = subprocess.run(
+            [compiler, *_FLAGS, f"-I{yosys.cxxrtl_include()}", "harness.cpp", "-o", "unit.so"],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            tail = "\n".join(done.stderr.splitlines()[:20])
+            raise DeviceError(f"{compiler} could not compile the unit:\n{tail}")
+        os.replace(directory / "unit.so", library)  # atomic: two builders cannot clash
+        timed("C++ to native code (compiler)", clock)
+    return library

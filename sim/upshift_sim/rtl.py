@@ -1,0 +1,237 @@
+"""``rtl:``, the update unit's own RTL, compiled to native code, behind the device API.
+
+Bursts are queued by `submit` and run back to back, clock by clock, inside one call of the
+compiled harness; no Python runs per clock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upshift import registers
+from upshift.config import UnitConfig
+from upshift.device import Counters, Device, DeviceError, Pending, RefusedError
+from upshift.formats import Raw
+from upshift.layout import Operation
+from upshift.report import Refusal, UpdateReport
+from upshift_sim import compiled
+
+_Command = tuple[int, int, int, int, int]  # operation, base, count, rate, resolution
+_QUEUE_LIMIT = 1 << 20  # elements
+
+
+class _Burst:
+    """A submitted burst; its device fills in the report."""
+
+    def __init__(self, device: RtlDevice):
+        self._device = device
+        self.report: list[int] | None = None
+
+    def result(self) -> UpdateReport:
+        if self.report is None:
+            self._device.flush()
+        if self.report is None:
+            raise DeviceError("the device was closed or failed before this burst was run")
+        elements, nonzero, saturated, nonfinite, needed_valid, needed, refusal = self.report
+        if refusal:
+            raise RefusedError(Refusal(refusal))
+        return UpdateReport(
+            elements, nonzero, saturated, nonfinite, 0, needed if needed_valid else None
+        )
+
+
+class RtlDevice(Device):
+    """An update unit compiled from its RTL.
+
+    Parameters
+    ----------
+    config : UnitConfig
+    fault : int, optional
+        Seed of a one-bit fault in the gateware.
+    progress : callable, optional
+        Called with the name and the seconds of each build phase.
+
+    Raises
+    ------
+    DeviceError
+        If the unit cannot be compiled, or its identity is not that of `config`.
+    """
+
+    def __init__(
+        self,
+        config: UnitConfig,
+        *,
+        fault: int | None = None,
+        progress: Callable[[str, float], None] = lambda phase, seconds: None,
+    ):
+        super().__init__(config)
+        self._library = _load(str(compiled.build(config, fault=fault, progress=progress)))
+        self._handle = self._library.upshift_open()
+        self._queue: list[tuple[_Command, NDArray[Any] | None, _Burst]] = []
+        self._queued = 0
+        self._bursts = self._elements = 0
+        self._events = {"clocks": 0, "beats": 0, "stalls": 0, "waits": 0}
+        self._seen = dict.fromkeys(self._events, 0)
+        self._since_seen = 0
+        for name, value in registers.identity(config).items():
+            found = self.read_register(name)
+            if found != value:
+                raise DeviceError(f"the unit's {name} register is {found:#x}, not {value:#x}")
+
+    def counters(self) -> Counters:
+        """Return what the device has done since it was opened."""
+        self.flush()
+        self._count_events()
+        return Counters(self._bursts, self._elements, **self._events_by_field())
+
+    def read_register(self, name: str) -> int:
+        """Return the value of a register of `upshift.registers`."""
+        address = registers.BY_NAME[name].address
+        return int(self._library.upshift_read_register(self._handle, address))
+
+    def flush(self) -> None:
+        """Run all submitted bursts."""
+        if not self._queue:
+            return
+        queue, self._queue, self._queued = self._queue, [], 0
+        commands = np.array([command for command, _, _ in queue], np.int64)
+        arrays = [words for _, words, _ in queue if words is not None]
+        words = arrays[0] if len(arrays) == 1 else np.concatenate(arrays or [np.zeros(0, np.int8)])
+        reports = np.empty((len(queue), 7), np.int64)
+        status = self._library.upshift_run(
+            self._handle,
+            len(queue),
+            commands.ctypes.data,
+            words.ctypes.data,
+            words.itemsize,
+            reports.ctypes.data,
+        )
+        _check(status)
+        for (command, _, burst), report in zip(queue, reports.tolist(), strict=True):
+            burst.report = report
+            if not report[-1] and command[0] == Operation.UPDATE:
+                self._bursts += 1
+                self._elements += command[2]
+        self._since_seen += words.size + 64 * len(queue)
+        if self._since_seen > 1 << 30:
+            self._count_events()
+
+    def bare_loop(self, bursts: int, beats: int, gradients: Raw) -> float:
+        """Run full-width bursts without the device API and return the seconds they took.
+
+        This is what `upshift bench` compares the API with. Weights from address 0 are updated at
+        rate 0 and the largest resolution.
+
+        Parameters
+        ----------
+        bursts, beats : int
+            Bursts, and beats of each.
+        gradients : ndarray of int64, shape (rows, lanes)
+            Beats to repeat.
+        """
+        self.flush()
+        if gradients.shape[1:] != (self.config.lanes,):
+            raise ValueError(f"gradients of shape {gradients.shape} are not rows of lanes")
+        words = np.ascontiguousarray(gradients, np.int64)
+        nanoseconds = self._library.upshift_bare_loop(
+            self._handle,
+            bursts,
+            beats,
+            0,
+            self.config.max_resolution,
+            words.ctypes.data,
+            words.shape[0],
+        )
+        return float(nanoseconds) * 1e-9
+
+    def close(self) -> None:
+        """Run what was submitted and free the unit."""
+        if self._open:
+            try:
+                self.flush()
+            finally:
+                super().close()
+                self._library.upshift_close(self._handle)
+                self._handle = None
+
+    # -- backend --------------------------------------------------------------------------------
+
+    def _write(self, base: int, raw: NDArray[Any]) -> None:
+        self.flush()
+        words = np.ascontiguousarray(raw, np.int64)
+        _check(
+            self._library.upshift_write(self._handle, base, words.size, words.ctypes.data)
+        )
+
+    def _read(self, base: int, count: int) -> Raw:
+        self.flush()
+        words = np.empty(count, np.int64)
+        _check(self._library.upshift_read(self._handle, base, count, words.ctypes.data))
+        return words
+
+    def _submit(self, base: int, raw: NDArray[Any], rate: int, resolution: int) -> Pending:
+        burst = _Burst(self)
+        words = np.array(raw, raw.dtype.newbyteorder("="), order="C")  # the caller may reuse its own
+        self._queue.append(((Operation.UPDATE, base, raw.size, rate, resolution), words, burst))
+        self._queued += raw.size
+        if self._queued > _QUEUE_LIMIT:
+            self.flush()
+        return burst
+
+    def _raise_floor(self, resolution: int) -> None:
+        burst = _Burst(self)
+        self._queue.append(((Operation.RAISE, 0, 0, 0, resolution), None, burst))
+        burst.result()
+
+    def _count_events(self) -> None:
+        for name in self._events:
+            now = self.read_register(name)
+            self._events[name] += (now - self._seen[name]) % (1 << 32)
+            self._seen[name] = now
+        self._since_seen = 0
+
+    def _events_by_field(self) -> dict[str, int]:
+        return {name: self._events[name] for name in ("beats", "clocks", "stalls", "waits")}
+
+
+def _check(status: int) -> None:
+    if status:
+        raise DeviceError(f"the compiled unit did not answer (status {status})")
+
+
+def _load(path: str) -> ctypes.CDLL:
+    library = ctypes.CDLL(path)
+    pointer, integer = ctypes.c_void_p, ctypes.c_int64
+    signatures: dict[str, tuple[list[Any], Any]] = {
+        "upshift_open": ([], pointer),
+        "upshift_close": ([pointer], None),
+        "upshift_read_register": ([pointer, ctypes.c_uint32], ctypes.c_uint32),
+        "upshift_write": ([pointer, integer, integer, pointer], ctypes.c_int),
+        "upshift_read": ([pointer, integer, integer, pointer], ctypes.c_int),
+        "upshift_run": ([pointer, integer, pointer, pointer, integer, pointer], ctypes.c_int),
+        "upshift_bare_loop": (
+            [pointer, integer, integer, integer, integer, pointer, integer],
+            integer,
+        ),
+    }
+    for name, (arguments, result) in signatures.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, result
+    return library
+
+
+def open_rtl(
+    address: str,
+    config: UnitConfig,
+    *,
+    fault: str | None = None,
+) -> RtlDevice:
+    """Open ``rtl:`` or ``rtl:?fault=SEED``."""
+    if address:
+        raise ValueError(f"rtl: takes no address, got {address!r}")
+    return RtlDevice(config, fault=None if fault is None else int(fault))

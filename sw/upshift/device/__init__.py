@@ -1,0 +1,72 @@
+"""Devices: update units behind one API, found by URL.
+
+    with upshift.device.open("rtl:", config) as device:
+        device.write(0, weights)
+        report = device.update(0, gradients, rate=4, resolution=7)
+        weights = device.read(0, count)
+
+``model:`` is the integer model, ``rtl:`` the generated gateware compiled to native code. Other
+packages add devices through the entry-point group ``upshift.devices``.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from urllib.parse import parse_qsl
+
+from upshift.config import UnitConfig
+from upshift.device._device import Counters, Device, DeviceError, Pending, RefusedError
+
+__all__ = [
+    "Counters",
+    "Device",
+    "DeviceError",
+    "Pending",
+    "RefusedError",
+    "available",
+    "open",
+]
+
+_GROUP = "upshift.devices"
+
+
+def available() -> dict[str, str]:
+    """Return the known URL schemes and the object that opens each."""
+    return {point.name: point.value for point in sorted(entry_points(group=_GROUP))}
+
+
+def open(url: str, config: UnitConfig | None = None) -> Device:  # noqa: A001  (as in io.open)
+    """Open the device at `url`.
+
+    Parameters
+    ----------
+    url : str
+        ``scheme:address?option=value``, such as ``model:`` or ``rtl:``.
+    config : UnitConfig, optional
+        The unit to open; the default configuration if left out.
+
+    Raises
+    ------
+    ValueError
+        If the scheme or an option is unknown.
+    DeviceError
+        If the device cannot be opened here. The message says what is missing.
+    """
+    scheme, colon, rest = url.partition(":")
+    points = {point.name: point for point in entry_points(group=_GROUP)}
+    if not colon or scheme not in points:
+        allowed = ", ".join(f"{name}:" for name in sorted(points))
+        raise ValueError(f"{url!r} names no device: allowed are {allowed}")
+    address, _, query = rest.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    try:
+        opener = points[scheme].load()
+    except ImportError as error:
+        raise DeviceError(
+            f"{scheme}: needs the package {error.name}, which is not installed: "
+            "pip install 'upshift[sim]'"
+        ) from error
+    device = opener(address, config or UnitConfig(), **options)
+    if not isinstance(device, Device):
+        raise DeviceError(f"{scheme}: opened {device!r}, which is not a Device")
+    return device
