@@ -24,8 +24,9 @@ from upshift_hw import export, yosys
 
 _FLAGS = ["-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-fvisibility=hidden"]
 _SCRIPT = (
-    f"read_rtlil unit.il; hierarchy -top {export.TOP}; proc; flatten; opt_clean -purge; "
-    "write_cxxrtl -g0 -O6 unit.cpp"
+    # A full `opt` would leave feedback through wide wires, which costs evaluations per clock.
+    f"read_rtlil unit.il; hierarchy -top {export.TOP}; proc; flatten; opt_expr; opt_merge; "
+    "opt_clean -purge; write_cxxrtl -g0 -O6 unit.cpp"
 )
 
 

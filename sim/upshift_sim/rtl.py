@@ -21,15 +21,17 @@ from upshift.layout import Operation
 from upshift.report import Refusal, UpdateReport
 from upshift_sim import compiled
 
-_Command = tuple[int, int, int, int, int]  # operation, base, count, rate, resolution
-_QUEUE_LIMIT = 1 << 20  # elements
+_QUEUE_BURSTS = 256
+_QUEUE_ELEMENTS = 1 << 22
+_NO_WORDS = np.zeros(0, np.int8)
 
 
 class _Burst:
     """A submitted burst; its device fills in the report."""
 
-    def __init__(self, device: RtlDevice):
+    def __init__(self, device: RtlDevice, elements: int):
         self._device = device
+        self.elements = elements
         self.report: list[int] | None = None
 
     def result(self) -> UpdateReport:
@@ -72,12 +74,16 @@ class RtlDevice(Device):
         super().__init__(config)
         self._library = _load(str(compiled.build(config, fault=fault, progress=progress)))
         self._handle = self._library.upshift_open()
-        self._queue: list[tuple[_Command, NDArray[Any] | None, _Burst]] = []
-        self._queued = 0
+        self._queue: list[_Burst] = []
+        self._queued_elements = 0
+        self._words: list[NDArray[Any]] = []
+        # Operation, base, count, rate, resolution; the seven report fields.
+        self._commands = np.empty((_QUEUE_BURSTS, 5), np.int64)
+        self._reports = np.empty((_QUEUE_BURSTS, 7), np.int64)
         self._bursts = self._elements = 0
         self._events = {"clocks": 0, "beats": 0, "stalls": 0, "waits": 0}
         self._seen = dict.fromkeys(self._events, 0)
-        self._since_seen = 0
+        self._since_counted = 0
         for name, value in registers.identity(config).items():
             found = self.read_register(name)
             if found != value:
@@ -87,7 +93,7 @@ class RtlDevice(Device):
         """Return what the device has done since it was opened."""
         self.flush()
         self._count_events()
-        return Counters(self._bursts, self._elements, **self._events_by_field())
+        return Counters(self._bursts, self._elements, **self._events)
 
     def read_register(self, name: str) -> int:
         """Return the value of a register of `upshift.registers`."""
@@ -96,29 +102,29 @@ class RtlDevice(Device):
 
     def flush(self) -> None:
         """Run all submitted bursts."""
-        if not self._queue:
+        count = len(self._queue)
+        if not count:
             return
-        queue, self._queue, self._queued = self._queue, [], 0
-        commands = np.array([command for command, _, _ in queue], np.int64)
-        arrays = [words for _, words, _ in queue if words is not None]
-        words = arrays[0] if len(arrays) == 1 else np.concatenate(arrays or [np.zeros(0, np.int8)])
-        reports = np.empty((len(queue), 7), np.int64)
-        status = self._library.upshift_run(
-            self._handle,
-            len(queue),
-            commands.ctypes.data,
-            words.ctypes.data,
-            words.itemsize,
-            reports.ctypes.data,
+        queue, self._queue, self._queued_elements = self._queue, [], 0
+        words, self._words = self._words, []
+        gradients = words[0] if len(words) == 1 else np.concatenate([_NO_WORDS, *words])
+        _check(
+            self._library.upshift_run(
+                self._handle,
+                count,
+                self._commands.ctypes.data,
+                gradients.ctypes.data,
+                gradients.itemsize,
+                self._reports.ctypes.data,
+            )
         )
-        _check(status)
-        for (command, _, burst), report in zip(queue, reports.tolist(), strict=True):
+        for burst, report in zip(queue, self._reports[:count].tolist(), strict=True):
             burst.report = report
-            if not report[-1] and command[0] == Operation.UPDATE:
-                self._bursts += 1
-                self._elements += command[2]
-        self._since_seen += words.size + 64 * len(queue)
-        if self._since_seen > 1 << 30:
+            if not report[-1]:
+                self._bursts += burst.elements > 0
+                self._elements += burst.elements
+        self._since_counted += gradients.size + 64 * count
+        if self._since_counted > 1 << 30:
             self._count_events()
 
     def bare_loop(self, bursts: int, beats: int, gradients: Raw) -> float:
@@ -164,9 +170,7 @@ class RtlDevice(Device):
     def _write(self, base: int, raw: NDArray[Any]) -> None:
         self.flush()
         words = np.ascontiguousarray(raw, np.int64)
-        _check(
-            self._library.upshift_write(self._handle, base, words.size, words.ctypes.data)
-        )
+        _check(self._library.upshift_write(self._handle, base, words.size, words.ctypes.data))
 
     def _read(self, base: int, count: int) -> Raw:
         self.flush()
@@ -175,28 +179,27 @@ class RtlDevice(Device):
         return words
 
     def _submit(self, base: int, raw: NDArray[Any], rate: int, resolution: int) -> Pending:
-        burst = _Burst(self)
-        words = np.array(raw, raw.dtype.newbyteorder("="), order="C")  # the caller may reuse its own
-        self._queue.append(((Operation.UPDATE, base, raw.size, rate, resolution), words, burst))
-        self._queued += raw.size
-        if self._queued > _QUEUE_LIMIT:
-            self.flush()
-        return burst
+        self._words.append(raw.copy())  # the caller may reuse its own
+        return self._enqueue(Operation.UPDATE, base, raw.size, rate, resolution)
 
     def _raise_floor(self, resolution: int) -> None:
-        burst = _Burst(self)
-        self._queue.append(((Operation.RAISE, 0, 0, 0, resolution), None, burst))
-        burst.result()
+        self._enqueue(Operation.RAISE, 0, 0, 0, resolution).result()
+
+    def _enqueue(self, *command: int) -> _Burst:
+        self._commands[len(self._queue)] = command
+        burst = _Burst(self, elements=command[2])
+        self._queue.append(burst)
+        self._queued_elements += burst.elements
+        if len(self._queue) == _QUEUE_BURSTS or self._queued_elements > _QUEUE_ELEMENTS:
+            self.flush()
+        return burst
 
     def _count_events(self) -> None:
         for name in self._events:
             now = self.read_register(name)
             self._events[name] += (now - self._seen[name]) % (1 << 32)
             self._seen[name] = now
-        self._since_seen = 0
-
-    def _events_by_field(self) -> dict[str, int]:
-        return {name: self._events[name] for name in ("beats", "clocks", "stalls", "waits")}
+        self._since_counted = 0
 
 
 def _check(status: int) -> None:

@@ -108,7 +108,9 @@ class UnitConfig:
         for key in ("weight", "gradient"):
             if key in given:
                 if not isinstance(given[key], str):
-                    raise ValueError(f"{key} must name a format such as '18.16', not {given[key]!r}")
+                    raise ValueError(
+                        f"{key} must name a format such as '18.16', not {given[key]!r}"
+                    )
                 given[key] = parse(given[key])
         try:
             return cls(**given)

@@ -36,9 +36,7 @@ def _as_raw(raw: ArrayLike, low: int, high: int, name: str) -> Raw:
         raise TypeError(f"raw words must be integers, not {array.dtype}")
     if array.size and (int(array.min()) < low or int(array.max()) > high):
         outside = array[(array < low) | (array > high)].flat[0]
-        raise ValueError(
-            f"raw word {outside} is not a {name}: allowed are {low} to {high}"
-        )
+        raise ValueError(f"raw word {outside} is not a {name}: allowed are {low} to {high}")
     return array.astype(np.int64)
 
 

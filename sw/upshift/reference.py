@@ -20,11 +20,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from upshift import layout
 from upshift.config import UnitConfig
 from upshift.formats import Fixed, Float, Raw
-from upshift.report import UpdateReport
+from upshift.layout import Operation
+from upshift.report import Refusal, UpdateReport
 
-__all__ = ["UpdateReport", "step"]
+__all__ = ["Command", "Unit", "UpdateReport", "check_rate", "check_resolution", "step"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ def step(
     old = config.weight.check(weights)
     words = config.gradient.check(gradients)
     if old.shape != words.shape:
-        raise ValueError(f"weights of shape {old.shape} and gradients of shape {words.shape} differ")
+        raise ValueError(
+            f"weights of shape {old.shape} and gradients of shape {words.shape} differ"
+        )
     check_rate(config, rate)
     check_resolution(config, resolution)
 
@@ -98,6 +102,97 @@ def step(
         clipped=0,
         resolution_needed=aligned.needed,
     )
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command to a unit, as its command port takes it; ranges are not checked here."""
+
+    operation: Operation
+    base: int = 0
+    count: int = 0
+    rate: int = 0
+    resolution: int = 0
+
+    def fields(self) -> dict[str, int]:
+        """Return the values of the command's fields, for `upshift.layout.pack`."""
+        return {name: int(value) for name, value in vars(self).items()}
+
+
+class Unit:
+    """The whole unit without its clock: commands in, reports out, refusals included.
+
+    Parameters
+    ----------
+    config : UnitConfig
+
+    Attributes
+    ----------
+    weights : ndarray of int64, shape (depth,)
+        Raw weights, zero at first.
+    floor : int
+        Lowest resolution that is accepted.
+    """
+
+    def __init__(self, config: UnitConfig):
+        self.config = config
+        self.weights = np.zeros(config.depth, np.int64)
+        self.floor = 0
+
+    def refusal(self, command: Command) -> Refusal:
+        """Return why the unit refuses `command`; zero if it does not."""
+        config = self.config
+        refusal = Refusal(0)
+        if command.resolution < self.floor:
+            refusal |= Refusal.FLOOR
+        if command.resolution > config.max_resolution:
+            refusal |= Refusal.FRACTION
+        if command.operation == Operation.UPDATE:
+            if command.rate > config.max_rate:
+                refusal |= Refusal.RATE
+            if not command.count:
+                refusal |= Refusal.COUNT
+            elif command.base + command.count > config.depth:
+                refusal |= Refusal.RANGE
+        return refusal
+
+    def execute(self, command: Command, gradients: ArrayLike) -> dict[str, int]:
+        """Execute one command and return the fields of its report.
+
+        Parameters
+        ----------
+        command : Command
+        gradients : array_like of int, shape (command.count,)
+            Raw words; ignored unless the command updates and is accepted.
+
+        Returns
+        -------
+        dict
+            Values of the fields of `upshift.layout.report`.
+        """
+        fields = {field.name: 0 for field in layout.report(self.config)}
+        refusal = self.refusal(command)
+        if refusal:
+            return fields | {"refusal": int(refusal)}
+        if command.operation == Operation.RAISE:
+            self.floor = command.resolution
+            return fields
+        weights = self.weights[command.base : command.base + command.count]
+        weights[:], report = step(
+            weights,
+            gradients,
+            config=self.config,
+            rate=command.rate,
+            resolution=command.resolution,
+        )
+        return fields | {
+            "elements": report.elements,
+            "nonzero": report.nonzero,
+            "saturated": report.saturated,
+            "nonfinite": report.nonfinite,
+            "needed_valid": int(report.resolution_needed is not None),
+            "needed": report.resolution_needed or 0,
+        }
 
 
 def check_rate(config: UnitConfig, rate: int) -> None:

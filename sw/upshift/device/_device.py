@@ -194,10 +194,9 @@ class Device(ABC):
             raise ValueError(f"{name} must be one-dimensional, not of shape {array.shape}")
         if array.dtype.kind == "f":
             return fmt.encode_counted(array)
-        if isinstance(fmt, Fixed) and array.dtype.kind == "i":
-            bounds = np.iinfo(array.dtype)
-            if fmt.min <= bounds.min and bounds.max <= fmt.max:
-                return array, 0  # no word of this dtype is outside the format
+        signed = array.dtype.kind == "i" and array.dtype.isnative
+        if signed and isinstance(fmt, Fixed) and 8 * array.dtype.itemsize <= fmt.width:
+            return array, 0  # a dtype this narrow has no word outside the format
         return fmt.check(array), 0
 
     def _check_range(self, base: int, count: int) -> None:

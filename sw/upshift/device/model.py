@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from upshift import reference
+from upshift import layout, reference
 from upshift.config import UnitConfig
 from upshift.device._device import Counters, Device, Pending, RefusedError
 from upshift.formats import Raw
+from upshift.layout import Operation
+from upshift.reference import Command
 from upshift.report import Refusal, UpdateReport
 
 
 class _Done:
-    def __init__(self, outcome: UpdateReport | RefusedError):
-        self._outcome = outcome
+    def __init__(self, fields: dict[str, int]):
+        self._fields = fields
 
     def result(self) -> UpdateReport:
-        if isinstance(self._outcome, RefusedError):
-            raise self._outcome
-        return self._outcome
+        if self._fields["refusal"]:
+            raise RefusedError(Refusal(self._fields["refusal"]))
+        return layout.to_report(self._fields)
 
 
 class ModelDevice(Device):
-    """`upshift.reference.step` on a memory of ``config.depth`` weights, all zero at first."""
+    """`upshift.reference.Unit` behind the device API."""
 
     def __init__(self, config: UnitConfig):
         super().__init__(config)
-        self._weights = np.zeros(config.depth, np.int64)
-        self._floor = 0
+        self._unit = reference.Unit(config)
         self._bursts = self._elements = self._beats = 0
 
     def counters(self) -> Counters:
@@ -38,27 +38,23 @@ class ModelDevice(Device):
         return Counters(self._bursts, self._elements, self._beats, None, None, None)
 
     def _write(self, base: int, raw: NDArray[Any]) -> None:
-        self._weights[base : base + raw.size] = raw
+        self._unit.weights[base : base + raw.size] = raw
 
     def _read(self, base: int, count: int) -> Raw:
-        return self._weights[base : base + count].copy()
+        return self._unit.weights[base : base + count].copy()
 
     def _submit(self, base: int, raw: NDArray[Any], rate: int, resolution: int) -> Pending:
-        self._beats += self.config.beats(base, raw.size)
-        if resolution < self._floor:
-            return _Done(RefusedError(Refusal.FLOOR))
-        weights = self._weights[base : base + raw.size]
-        weights[:], report = reference.step(
-            weights, raw, config=self.config, rate=rate, resolution=resolution
+        fields = self._unit.execute(
+            Command(Operation.UPDATE, base, raw.size, rate, resolution), raw
         )
-        self._bursts += 1
-        self._elements += raw.size
-        return _Done(report)
+        self._beats += self.config.beats(base, raw.size)
+        self._bursts += not fields["refusal"]
+        self._elements += fields["elements"]
+        return _Done(fields)
 
     def _raise_floor(self, resolution: int) -> None:
-        if resolution < self._floor:
-            raise RefusedError(Refusal.FLOOR)
-        self._floor = resolution
+        fields = self._unit.execute(Command(Operation.RAISE, resolution=resolution), ())
+        _Done(fields).result()
 
 
 def open_model(address: str, config: UnitConfig) -> ModelDevice:
