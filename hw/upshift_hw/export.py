@@ -6,7 +6,7 @@ from pathlib import Path
 from amaranth.back import rtlil
 
 from upshift.config import UnitConfig
-from upshift_hw import yosys
+from upshift_hw import tidy, yosys
 from upshift_hw.unit import UpdateUnit
 
 TOP = "upshift"
@@ -44,16 +44,34 @@ def _inject(text: str, seed: int) -> str:
         return (directory / "faulty.il").read_text()
 
 
+_VERILOG_SCRIPT = "; ".join(
+    [
+        f"read_rtlil unit.il; hierarchy -check -top {TOP}",
+        # Without initial values a memory of thousands of rows is one line, and what nobody has
+        # written yet is unknown in simulation, as it should be.
+        "delete t:$meminit*",
+        "proc; opt_clean",
+        # Resets and enables become `if (rst) ... else if (...)`.
+        "opt_dff -simple-dffe; opt_expr; opt_merge",
+        # Sums are as wide as their destination, so that no carry is left over.
+        "wreduce t:$add t:$sub t:$shl t:$shr t:$mux; splitnets -driver w:$*",
+        "opt_clean -purge; memory_collect; write_verilog -noattr unit.v",
+    ]
+)
+
+
 def to_verilog(config: UnitConfig, *, fault: int | None = None) -> str:
-    """Return the unit as Verilog-2001, one module per component."""
+    """Return the unit as Verilog-2001, one module per kind of component, the top one first.
+
+    Parameters
+    ----------
+    config : UnitConfig
+    fault : int, optional
+        Seed of a one-bit fault, as for `to_rtlil`.
+    """
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        (directory / "unit.il").write_text(to_rtlil(config, fault=fault))
-        yosys.run(
-            # Without initial values a memory of thousands of rows is one line, and what nobody has
-            # written yet is unknown in simulation, as it should be.
-            f"read_rtlil unit.il; hierarchy -top {TOP}; delete t:$meminit*; proc; opt_expr; "
-            "opt_clean; memory_collect; write_verilog -noattr unit.v",
-            directory,
-        )
-        return (directory / "unit.v").read_text()
+        text = tidy.tidy_rtlil(to_rtlil(config, fault=fault))
+        (directory / "unit.il").write_text(text)
+        yosys.run(_VERILOG_SCRIPT, directory)
+        return tidy.tidy_verilog((directory / "unit.v").read_text())

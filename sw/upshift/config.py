@@ -89,13 +89,18 @@ class UnitConfig:
         ValueError
             If the text is not a JSON object, or has an unknown key or an impossible value.
         """
+        return cls.from_mapping(cls.read_mapping(text))
+
+    @staticmethod
+    def read_mapping(text: str) -> dict[str, Any]:
+        """Return the values in a JSON object, unchecked."""
         try:
             values = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"configuration is not JSON: {error}") from error
         if not isinstance(values, dict):
             raise ValueError(f"configuration must be a JSON object, not {values!r}")
-        return cls.from_mapping(values)
+        return values
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> UnitConfig:

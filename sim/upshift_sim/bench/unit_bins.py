@@ -1,0 +1,200 @@
+"""What the update unit's benches must have seen, and how to recognize it.
+
+Bins are decided by what crossed the ports: the command and the gradients as the monitors saw
+them, the clocks in which they moved, and the report that the unit gave, after it was found right.
+What the stimulus meant to do counts for nothing. A bin is required when the configuration can
+express it at all; whether the arithmetic can is asked of the integer model.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import numpy as np
+
+from upshift import layout
+from upshift.config import UnitConfig
+from upshift.formats import Fixed, Raw
+from upshift.layout import Operation
+from upshift.reference import step
+from upshift.report import Refusal
+from upshift_sim.bench.coverage import Coverage
+from upshift_sim.bench.scoreboard import Burst
+
+
+class Bin(enum.StrEnum):
+    """The bins."""
+
+    TIE_POSITIVE = "tie, positive gradient"
+    TIE_NEGATIVE = "tie, negative gradient"
+    SATURATED_HIGH = "weight saturated at its largest"
+    SATURATED_LOW = "weight saturated at its smallest"
+    ALL_ZERO = "burst of zeros"
+    MOST_NEGATIVE = "most negative gradient"
+    SINGLE = "burst of one element"
+    UNALIGNED_BASE = "base within a row"
+    UNALIGNED_COUNT = "count that is no multiple of the lanes"
+    SAME_ADDRESS = "back to back on the same address"
+    SHARED_BEAT = "back to back in one row, no lane shared"
+    RESOLUTION_CHANGED = "back to back at another resolution"
+    RATE_CHANGED = "back to back at another rate"
+    FLOOR_RAISED = "floor raised"
+    REFUSED_FLOOR = "refused: resolution below the floor"
+    REFUSED_FRACTION = "refused: resolution above the fraction"
+    REFUSED_RATE = "refused: rate above the largest"
+    REFUSED_COUNT = "refused: no elements"
+    REFUSED_RANGE = "refused: outside the memory"
+    RESET_IN_BURST = "reset between the beats of a burst"
+    RESET_IN_FLIGHT = "reset with writes in flight"
+    HOST_READ_WAITED = "host read waited for a burst"
+    HOST_WRITE_WAITED = "host write waited for a burst"
+    REPORTS_HELD = "unit stopped for want of report slots"
+
+
+_REFUSED = {
+    Refusal.FLOOR: Bin.REFUSED_FLOOR,
+    Refusal.FRACTION: Bin.REFUSED_FRACTION,
+    Refusal.RATE: Bin.REFUSED_RATE,
+    Refusal.COUNT: Bin.REFUSED_COUNT,
+    Refusal.RANGE: Bin.REFUSED_RANGE,
+}
+
+
+def _fixed(config: UnitConfig) -> Fixed:
+    if not isinstance(config.gradient, Fixed):
+        raise ValueError(f"the benches take fixed-point gradients, not {config.gradient}")
+    return config.gradient
+
+
+def tie(config: UnitConfig, *, negative: bool) -> tuple[int, int, int] | None:
+    """Return (raw gradient, rate, resolution) whose step is half a quantum, if there is one."""
+    gradient = _fixed(config)
+    largest = gradient.width - (0 if negative else 1)
+    for rate in range(config.max_rate + 1):
+        for resolution in range(config.max_resolution, -1, -1):
+            shift = rate + gradient.fraction - resolution
+            if 1 <= shift <= largest:
+                half = 1 << (shift - 1)
+                return (-half if negative else half), rate, resolution
+    return None
+
+
+def required(config: UnitConfig) -> set[Bin]:
+    """Return the bins that a bench of `config` must fill."""
+    bins = set(Bin)
+    gradient, weight = _fixed(config), config.weight
+
+    def drop(these: set[Bin], *, unless: bool) -> None:
+        if not unless:
+            bins.difference_update(these)
+
+    def saturates(old: int, word: int) -> bool:
+        finest = config.max_resolution
+        return step([old], [word], config=config, rate=0, resolution=finest)[1].saturated == 1
+
+    drop({Bin.TIE_POSITIVE}, unless=tie(config, negative=False) is not None)
+    drop({Bin.TIE_NEGATIVE}, unless=tie(config, negative=True) is not None)
+    drop({Bin.SATURATED_HIGH}, unless=saturates(weight.max, gradient.min))
+    drop({Bin.SATURATED_LOW}, unless=saturates(weight.min, gradient.max))
+    drop({Bin.UNALIGNED_BASE, Bin.UNALIGNED_COUNT, Bin.SHARED_BEAT}, unless=config.lanes > 1)
+    drop(
+        {Bin.RESOLUTION_CHANGED, Bin.FLOOR_RAISED, Bin.REFUSED_FLOOR},
+        unless=config.max_resolution > 0,
+    )
+    drop({Bin.RATE_CHANGED}, unless=config.max_rate > 0)
+    rate = next(field for field in layout.command(config) if field.name == "rate")
+    drop({Bin.REFUSED_RATE}, unless=config.max_rate + 1 < 1 << rate.width)
+    drop({Bin.RESET_IN_BURST}, unless=config.rows > 1)
+    return bins
+
+
+class UnitCoverage(Coverage):
+    """Recognizes the bins in bursts whose reports were found right.
+
+    Parameters
+    ----------
+    config : UnitConfig
+    distance : int
+        Clocks within which a burst that follows another meets its writes in flight.
+    """
+
+    def __init__(self, config: UnitConfig, distance: int):
+        super().__init__(required(config))
+        self._config = config
+        self._fraction = _fixed(config).fraction
+        self._distance = distance
+        self._previous: Burst | None = None
+
+    def forget(self) -> None:
+        """Forget the burst before, because a reset came between."""
+        self._previous = None
+
+    def observe(self, burst: Burst, report: Mapping[str, int]) -> None:
+        """Look at a burst and the unit's report of it."""
+        for cause, name in _REFUSED.items():
+            if report["refusal"] & cause:
+                self.hit(name)
+        if report["refusal"]:
+            return
+        if burst.command.operation == Operation.RAISE:
+            self.hit(Bin.FLOOR_RAISED)
+            return
+        self._observe_words(burst, report)
+        self._observe_shape(burst)
+        if self._previous is not None:
+            self._observe_pair(self._previous, burst)
+        self._previous = burst
+
+    def _observe_words(self, burst: Burst, report: Mapping[str, int]) -> None:
+        command, words = burst.command, burst.gradients
+        shift = command.rate + self._fraction - command.resolution
+        if 1 <= shift < 63:  # beyond, half a quantum is larger than any gradient
+            ties = (words & ((1 << shift) - 1)) == 1 << (shift - 1)
+            if np.any(ties & (words > 0)):
+                self.hit(Bin.TIE_POSITIVE)
+            if np.any(ties & (words < 0)):
+                self.hit(Bin.TIE_NEGATIVE)
+        if report["saturated"]:
+            # Negative gradients raise weights, positive ones lower them.
+            if self._saturated(burst, words < 0):
+                self.hit(Bin.SATURATED_HIGH)
+            if self._saturated(burst, words > 0):
+                self.hit(Bin.SATURATED_LOW)
+        if not words.any() and not report["needed_valid"]:
+            self.hit(Bin.ALL_ZERO)
+        if np.any(words == self._config.gradient.min):  # type: ignore[union-attr]
+            self.hit(Bin.MOST_NEGATIVE)
+
+    def _saturated(self, burst: Burst, where: Raw) -> bool:
+        _, report = step(
+            burst.before[where],
+            burst.gradients[where],
+            config=self._config,
+            rate=burst.command.rate,
+            resolution=burst.command.resolution,
+        )
+        return report.saturated > 0
+
+    def _observe_shape(self, burst: Burst) -> None:
+        lanes = self._config.lanes
+        if burst.command.count == 1:
+            self.hit(Bin.SINGLE)
+        if burst.command.base % lanes:
+            self.hit(Bin.UNALIGNED_BASE)
+        if burst.command.count % lanes:
+            self.hit(Bin.UNALIGNED_COUNT)
+
+    def _observe_pair(self, before: Burst, after: Burst) -> None:
+        if after.clocks[0] - before.clocks[-1] > self._distance:
+            return
+        lanes = self._config.lanes
+        first, second = before.command, after.command
+        if set(before.addresses) & set(after.addresses):
+            self.hit(Bin.SAME_ADDRESS)
+        elif before.addresses[-1] // lanes == after.addresses[0] // lanes:
+            self.hit(Bin.SHARED_BEAT)
+        if first.resolution != second.resolution:
+            self.hit(Bin.RESOLUTION_CHANGED)
+        if first.rate != second.rate:
+            self.hit(Bin.RATE_CHANGED)

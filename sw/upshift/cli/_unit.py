@@ -1,0 +1,35 @@
+"""Options that describe a unit, shared by the commands that take one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from upshift.config import UnitConfig
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a unit to a parser."""
+    default = UnitConfig()
+    group = parser.add_argument_group("the unit")
+    group.add_argument(
+        "--config", type=Path, metavar="FILE", help="JSON file, as `upshift generate` writes it"
+    )
+    group.add_argument("--lanes", type=int, metavar="N", help=f"default {default.lanes}")
+    group.add_argument("--weight", metavar="W.F", help=f"default {default.weight}")
+    group.add_argument("--gradient", metavar="W.F", help=f"default {default.gradient}")
+    group.add_argument("--depth", type=int, metavar="N", help=f"weights, default {default.depth}")
+    group.add_argument(
+        "--max-rate", type=int, metavar="K", help=f"default {default.max_rate}, for 2**-K"
+    )
+
+
+def from_options(options: argparse.Namespace) -> UnitConfig:
+    """Return the unit that the options describe; single options override the file's."""
+    values = {}
+    if options.config is not None:
+        values = UnitConfig.read_mapping(options.config.read_text())
+    for name in ("lanes", "weight", "gradient", "depth", "max_rate"):
+        if getattr(options, name) is not None:
+            values[name] = getattr(options, name)
+    return UnitConfig.from_mapping(values)

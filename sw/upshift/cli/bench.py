@@ -1,0 +1,4 @@
+"""bench"""
+from typing import Any
+def add_parser(commands: Any) -> None:
+    """Add."""

@@ -1,0 +1,4 @@
+"""verify"""
+from typing import Any
+def add_parser(commands: Any) -> None:
+    """Add."""
