@@ -1,5 +1,1 @@
-"""The gateware of the update unit, in Amaranth."""
-
-from upshift_hw.unit import UpdateUnit
-
-__all__ = ["UpdateUnit"]
+"""The gateware of the update unit, in Amaranth: `upshift_hw.unit.UpdateUnit` and its parts."""

@@ -42,15 +42,15 @@ def tidy_rtlil(text: str) -> str:
 
 
 def _plain_names(modules: dict[str, str]) -> dict[str, str]:
-    """Return a new name for each module; identical ``x0``, ``x1``, ... all become ``x``."""
-    alike = defaultdict(list)
+    """Return a new name for each module; ``x0``, ``x1``, ... all become ``x`` if identical."""
+    bodies = defaultdict(set)
     for name, body in modules.items():
-        alike[name.rstrip("0123456789"), body].append(name)
-    names: dict[str, str] = {}
-    for (stem, _), members in alike.items():
-        shared = len(members) > 1 and stem not in modules
-        for name in members:
-            names[name] = (stem if shared else name).replace(".", "_")
+        bodies[name.rstrip("0123456789")].add(body)
+    stems = {stem for stem, alike in bodies.items() if len(alike) == 1}
+    names = {}
+    for name in modules:
+        stem = name.rstrip("0123456789")
+        names[name] = (stem if stem in stems else name).replace(".", "_")
     return names
 
 
@@ -80,7 +80,7 @@ def tidy_verilog(text: str) -> str:
 
 
 def _unescape(text: str) -> str:
-    """Replace names such as ``\\beat.mask`` by plain ones, the same in every module."""
+    """Replace names that only a backslash makes legal by plain ones, alike in every module."""
     taken = set(_NAME.findall(_ESCAPED.sub("", text))) | _KEYWORDS
     plain = {}
     for name in dict.fromkeys(_ESCAPED.findall(text)):

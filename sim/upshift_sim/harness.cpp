@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 namespace {
@@ -16,6 +17,8 @@ using Top = cxxrtl_design::p_upshift;
 // Clocks without any progress after which a unit is called stuck. Nothing in the unit waits
 // longer than a pipeline's length when its inputs and outputs are served.
 constexpr int64_t PATIENCE = 10000;
+
+constexpr bool NATIVE_LITTLE_ENDIAN = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
 
 template <unsigned OFFSET, unsigned WIDTH, size_t BITS>
 inline void put(cxxrtl::value<BITS> &payload, uint64_t word) {
@@ -46,6 +49,18 @@ inline void put_lanes(cxxrtl::value<BITS> &payload, const Word *words) {
     if constexpr (LANE < layout::LANES) {
         put<BASE + LANE * WIDTH, WIDTH>(payload, uint64_t(int64_t(words[LANE])));
         put_lanes<LANE + 1, WIDTH, BASE>(payload, words);
+    }
+}
+
+// One whole gradient beat. On little-endian machines, words as wide as a lane lie in memory as
+// they do in the payload.
+template <size_t BITS, typename Word>
+inline void put_gradients(cxxrtl::value<BITS> &payload, const Word *words) {
+    if constexpr (NATIVE_LITTLE_ENDIAN && layout::GRADIENT_WIDTH == 8 * sizeof(Word) && BITS % 32 == 0) {
+        std::memcpy(payload.data, words, BITS / 8);
+    } else {
+        payload = {};
+        put_lanes<0, layout::GRADIENT_WIDTH, 0>(payload, words);
     }
 }
 
@@ -122,17 +137,16 @@ struct Feed {
 
     template <typename Word> inline void put_beat(Unit &unit, const Word *words) const {
         auto &payload = unit.top.p_i__gradients____payload;
-        payload = {};
         const int64_t first = beat * layout::LANES - base % layout::LANES;
         if (first >= 0 && first + layout::LANES <= count) {
-            put_lanes<0, layout::GRADIENT_WIDTH, 0>(payload, words + first);
+            put_gradients(payload, words + first);
         } else {
             Word padded[layout::LANES] = {};
             for (int64_t lane = 0; lane < layout::LANES; lane++) {
                 const int64_t index = first + lane;
                 if (index >= 0 && index < count) padded[lane] = words[index];
             }
-            put_lanes<0, layout::GRADIENT_WIDTH, 0>(payload, padded);
+            put_gradients(payload, padded);
         }
     }
 };
@@ -285,7 +299,7 @@ int64_t upshift_bare_loop(void *handle, int64_t bursts, int64_t beats, int64_t r
     using Payload = decltype(top.p_i__gradients____payload);
     std::vector<Payload> packed(size_t(rows), Payload{});
     for (int64_t row = 0; row < rows; row++)
-        put_lanes<0, layout::GRADIENT_WIDTH, 0>(packed[size_t(row)], words + row * layout::LANES);
+        put_gradients(packed[size_t(row)], words + row * layout::LANES);
     const int64_t command[5] = {0, 0, beats * layout::LANES, rate, resolution};
     put_command(unit, command);
     top.p_o__report____ready.data[0] = 1;

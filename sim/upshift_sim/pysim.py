@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import ClockDomain, Module  # type: ignore[import-untyped]
-from amaranth.sim import Simulator  # type: ignore[import-untyped]
+from amaranth.hdl import ClockDomain, Module
+from amaranth.sim import Simulator
 
 from upshift import layout, registers, vectors
 from upshift.config import UnitConfig
 from upshift.formats import Raw
 from upshift.vectors import Vector
-from upshift_hw import UpdateUnit
+from upshift_hw.unit import UpdateUnit
 
 _COUNTERS = ("clocks", "beats", "stalls", "waits")
 _PATIENCE = 1000

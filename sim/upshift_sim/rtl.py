@@ -7,18 +7,19 @@ compiled harness; no Python runs per clock.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from upshift import registers
+from upshift import layout, registers
 from upshift.config import UnitConfig
 from upshift.device import Counters, Device, DeviceError, Pending, RefusedError
 from upshift.formats import Raw
 from upshift.layout import Operation
 from upshift.report import Refusal, UpdateReport
+from upshift.vectors import Vector
 from upshift_sim import compiled
 
 _QUEUE_BURSTS = 256
@@ -77,9 +78,7 @@ class RtlDevice(Device):
         self._queue: list[_Burst] = []
         self._queued_elements = 0
         self._words: list[NDArray[Any]] = []
-        # Operation, base, count, rate, resolution; the seven report fields.
-        self._commands = np.empty((_QUEUE_BURSTS, 5), np.int64)
-        self._reports = np.empty((_QUEUE_BURSTS, 7), np.int64)
+        self._commands: list[int] = []  # operation, base, count, rate, resolution of each
         self._bursts = self._elements = 0
         self._events = {"clocks": 0, "beats": 0, "stalls": 0, "waits": 0}
         self._seen = dict.fromkeys(self._events, 0)
@@ -107,18 +106,20 @@ class RtlDevice(Device):
             return
         queue, self._queue, self._queued_elements = self._queue, [], 0
         words, self._words = self._words, []
+        commands, self._commands = np.array(self._commands, np.int64), []
+        reports = np.empty((count, 7), np.int64)
         gradients = words[0] if len(words) == 1 else np.concatenate([_NO_WORDS, *words])
         _check(
             self._library.upshift_run(
                 self._handle,
                 count,
-                self._commands.ctypes.data,
+                commands.ctypes.data,
                 gradients.ctypes.data,
                 gradients.itemsize,
-                self._reports.ctypes.data,
+                reports.ctypes.data,
             )
         )
-        for burst, report in zip(queue, self._reports[:count].tolist(), strict=True):
+        for burst, report in zip(queue, reports.tolist(), strict=True):
             burst.report = report
             if not report[-1]:
                 self._bursts += burst.elements > 0
@@ -127,11 +128,34 @@ class RtlDevice(Device):
         if self._since_counted > 1 << 30:
             self._count_events()
 
-    def bare_loop(self, bursts: int, beats: int, gradients: Raw) -> float:
+    def play(self, vectors: Iterable[Vector]) -> list[dict[str, int]]:
+        """Send commands as they are, those that the unit must refuse included.
+
+        Parameters
+        ----------
+        vectors : iterable of Vector
+
+        Returns
+        -------
+        list of dict
+            The fields of each report (`upshift.layout.report`).
+        """
+        bursts = []
+        for vector in vectors:
+            command = vector.command
+            if command.operation == Operation.UPDATE and command.count:
+                self._words.append(vector.gradients)
+            bursts.append(self._enqueue(*command.fields().values()))
+        self.flush()
+        names = [field.name for field in layout.report(self.config)]
+        reports = [dict(zip(names, burst.report or (), strict=True)) for burst in bursts]
+        return [r | {"needed": r["needed"] if r["needed_valid"] else 0} for r in reports]
+
+    def bare_loop(self, bursts: int, beats: int, gradients: Raw, *, rate: int = 0) -> float:
         """Run full-width bursts without the device API and return the seconds they took.
 
         This is what `upshift bench` compares the API with. Weights from address 0 are updated at
-        rate 0 and the largest resolution.
+        the largest resolution.
 
         Parameters
         ----------
@@ -139,6 +163,8 @@ class RtlDevice(Device):
             Bursts, and beats of each.
         gradients : ndarray of int64, shape (rows, lanes)
             Beats to repeat.
+        rate : int
+            k of the learning rate 2**-k.
         """
         self.flush()
         if gradients.shape[1:] != (self.config.lanes,):
@@ -148,7 +174,7 @@ class RtlDevice(Device):
             self._handle,
             bursts,
             beats,
-            0,
+            rate,
             self.config.max_resolution,
             words.ctypes.data,
             words.shape[0],
@@ -186,7 +212,7 @@ class RtlDevice(Device):
         self._enqueue(Operation.RAISE, 0, 0, 0, resolution).result()
 
     def _enqueue(self, *command: int) -> _Burst:
-        self._commands[len(self._queue)] = command
+        self._commands += command
         burst = _Burst(self, elements=command[2])
         self._queue.append(burst)
         self._queued_elements += burst.elements

@@ -156,7 +156,9 @@ class Policy(ABC):
 
 
 def _copy_raises(raises: Mapping[str, Any]) -> dict[str, Any]:
-    return {"schedule": raises["schedule"], "vanish": dict(raises["vanish"])}
+    # JSON turns integer keys into strings.
+    vanish = {int(tensor): count for tensor, count in raises["vanish"].items()}
+    return {"schedule": raises["schedule"], "vanish": vanish}
 
 
 class Constant(Policy):
@@ -278,7 +280,7 @@ class Band(Policy):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state)
-        self.tensor_q = dict(self.tensor_q)
+        self.tensor_q = {int(tensor): q for tensor, q in self.tensor_q.items()}
 
     def _cap(self) -> int:
         if self.limit is not None:

@@ -189,7 +189,7 @@ def _train_epoch(
     schedule_before = sum(epoch.schedule_raises for epoch in run.epochs)
     losses, seconds, updates, zeros, saturated = [], 0.0, 0, 0, 0
 
-    for batch in torch.randperm(len(data.train_images), generator=order).split(BATCH):
+    for batch in torch.split(torch.randperm(len(data.train_images), generator=order), BATCH):
         first.optimizer.zero_grad()
         outputs = first.network(data.train_images[batch])
         loss = nn.functional.cross_entropy(outputs, data.train_labels[batch])

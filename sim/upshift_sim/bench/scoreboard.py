@@ -28,6 +28,12 @@ class MismatchError(AssertionError):
     """The unit did something else than the model."""
 
 
+def require(condition: bool, message: str) -> None:
+    """Raise MismatchError with a message unless a condition holds."""
+    if not condition:
+        raise MismatchError(message)
+
+
 @dataclass
 class Burst:
     """One command and what has happened to it so far."""
@@ -89,6 +95,8 @@ class Scoreboard:
     bursts, elements, lost, reports, weights : int
         Commands seen; elements updated; reports that a reset swallowed; reports and weights
         compared.
+    seen : ndarray of int64, shape (depth,)
+        Each weight as it was read last.
     touched : set of int
         Rows that may have changed since they were last read.
     access_waited : bool
@@ -100,13 +108,14 @@ class Scoreboard:
         self.unit = Unit(config)
         self.history: list[Burst] = []
         self.bursts = self.elements = self.lost = self.reports = self.weights = 0
+        self.seen = np.zeros(config.depth, np.int64)
         self.touched: set[int] = set()
         self.access_waited = False
         self._latency = latency
         self._observer = observer
         self._filling: deque[Burst] = deque()
         self._reported: deque[Burst] = deque()
-        self._rows: deque[int] = deque()
+        self._rows: deque[tuple[int, list[set[int]]]] = deque()
         self._uncertain: dict[int, set[int]] = {}
         self._last_beat = -1 - latency
         self._waiting = False
@@ -115,7 +124,7 @@ class Scoreboard:
         self._report = layout.report(config)
         self._access = layout.access(config)
 
-    # -- state ------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------
 
     @property
     def partial(self) -> int:
@@ -131,7 +140,7 @@ class Scoreboard:
         """Return whether a burst has taken beats and may not have written its last weight."""
         return self.partial > 0 or clock <= self._last_beat + self._latency
 
-    # -- what the monitors see ------------------------------------------------------------------
+    # -- what the monitors see -----------------------------------------------------------------
 
     def on_command(self, payload: int, clock: int) -> None:
         """Take note of a command."""
@@ -181,7 +190,9 @@ class Scoreboard:
         fields = layout.unpack(self._access, payload)
         row, lanes = fields["row"], self.config.lanes
         if not fields["write"]:
-            self._rows.append(row)
+            addresses = range(row * lanes, (row + 1) * lanes)
+            self._rows.append((row, [self._possible(address) for address in addresses]))
+            self.touched.discard(row)
             return
         for lane, word in enumerate(layout.unpack_lanes(self.config, fields["weights"])):
             if fields["mask"] >> lane & 1:
@@ -193,18 +204,18 @@ class Scoreboard:
         """Compare a row that was read."""
         if not self._rows:
             raise MismatchError("a row of weights came that no access asked for")
-        row = self._rows.popleft()
-        start = row * self.config.lanes
-        for address, word in enumerate(layout.unpack_lanes(self.config, payload), start):
-            expected = self._uncertain.pop(address, {int(self.unit.weights[address])})
-            if word not in expected:
+        row, expected = self._rows.popleft()
+        for lane, word in enumerate(layout.unpack_lanes(self.config, payload)):
+            address = row * self.config.lanes + lane
+            if word not in expected[lane]:
                 raise MismatchError(
                     f"weight {address} differs: it is {word}, expected "
-                    + " or ".join(map(str, sorted(expected)))
+                    + " or ".join(map(str, sorted(expected[lane])))
                 )
-            self.unit.weights[address] = word
+            if self._uncertain.pop(address, None):
+                self.unit.weights[address] = word
+            self.seen[address] = word
             self.weights += 1
-        self.touched.discard(row)
 
     def on_report(self, payload: int, clock: int) -> None:
         """Compare a report."""
@@ -212,6 +223,8 @@ class Scoreboard:
             raise MismatchError("a report came that no finished command explains")
         burst = self._reported.popleft()
         report = layout.unpack(self._report, payload)
+        if not report["needed_valid"]:
+            report["needed"] = 0  # means nothing
         if report != burst.report:
             wrong = ", ".join(
                 f"{name} is {report[name]}, expected {burst.report[name]}"
@@ -242,7 +255,10 @@ class Scoreboard:
         self._last_beat = clock - 1 - self._latency
         self.unit.floor = 0
 
-    # -- the model ----------------------------------------------------------------------------------
+    # -- the model -----------------------------------------------------------------------------
+
+    def _possible(self, address: int) -> set[int]:
+        return self._uncertain.get(address, {int(self.unit.weights[address])})
 
     def _execute(self) -> None:
         """Execute the commands that have all their beats."""

@@ -12,10 +12,11 @@ import enum
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from upshift import layout
 from upshift.config import UnitConfig
-from upshift.formats import Fixed, Raw
+from upshift.formats import Fixed
 from upshift.layout import Operation
 from upshift.reference import step
 from upshift.report import Refusal
@@ -122,7 +123,7 @@ class UnitCoverage(Coverage):
     def __init__(self, config: UnitConfig, distance: int):
         super().__init__(required(config))
         self._config = config
-        self._fraction = _fixed(config).fraction
+        self._gradient = _fixed(config)
         self._distance = distance
         self._previous: Burst | None = None
 
@@ -148,7 +149,7 @@ class UnitCoverage(Coverage):
 
     def _observe_words(self, burst: Burst, report: Mapping[str, int]) -> None:
         command, words = burst.command, burst.gradients
-        shift = command.rate + self._fraction - command.resolution
+        shift = command.rate + self._gradient.fraction - command.resolution
         if 1 <= shift < 63:  # beyond, half a quantum is larger than any gradient
             ties = (words & ((1 << shift) - 1)) == 1 << (shift - 1)
             if np.any(ties & (words > 0)):
@@ -163,10 +164,10 @@ class UnitCoverage(Coverage):
                 self.hit(Bin.SATURATED_LOW)
         if not words.any() and not report["needed_valid"]:
             self.hit(Bin.ALL_ZERO)
-        if np.any(words == self._config.gradient.min):  # type: ignore[union-attr]
+        if np.any(words == self._gradient.min):
             self.hit(Bin.MOST_NEGATIVE)
 
-    def _saturated(self, burst: Burst, where: Raw) -> bool:
+    def _saturated(self, burst: Burst, where: NDArray[np.bool_]) -> bool:
         _, report = step(
             burst.before[where],
             burst.gradients[where],

@@ -1,16 +1,20 @@
-"""The command ``upshift``. Each command has a module of its own."""
+"""The command ``upshift``. Each command is a module, found by entry point.
+
+A command module has ``add_parser(commands)``, which sets ``run`` on its parser, and imports what
+it needs when it runs, so that ``upshift --help`` is quick and works with any extras missing.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 
 from upshift import __version__
-from upshift.cli import bench, devices, generate, train, verify
 from upshift.device import DeviceError
 
-_COMMANDS = (train, generate, verify, devices, bench)
+_GROUP = "upshift.commands"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,8 +26,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"upshift {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in _COMMANDS:
-        module.add_parser(commands)
+    for point in sorted(entry_points(group=_GROUP)):
+        point.load().add_parser(commands)
     return top
 
 
@@ -33,17 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except ImportError as error:
-        print(
-            f"upshift {options.command}: needs the package {error.name}, which is not installed: "
-            "pip install 'upshift[demo]'",
-            file=sys.stderr,
+        message = (
+            f"needs the package {error.name}, which is not installed: pip install 'upshift[demo]'"
         )
-        return 1
+        status = 1
     except DeviceError as error:
-        print(f"upshift {options.command}: {error}", file=sys.stderr)
-        return 1
+        message, status = str(error), 1
     except (ValueError, OSError) as error:
-        print(f"upshift {options.command}: {error}", file=sys.stderr)
-        return 2
+        message, status = str(error), 2
     except KeyboardInterrupt:
-        return 130
+        message, status = "interrupted", 130
+    print(f"upshift {options.command}: {message}", file=sys.stderr)
+    return status

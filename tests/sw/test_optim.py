@@ -1,0 +1,441 @@
+"""QtSGD as a torch optimizer: generated from tables of good and bad inputs."""
+
+import copy
+import io
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import upshift.device
+from upshift.config import UnitConfig
+from upshift.device import DeviceError
+from upshift.device.model import ModelDevice
+from upshift.formats import Fixed, bfloat16, float32
+from upshift.optim import Band, Constant, QtSGD
+from upshift.resolution import Policy
+
+CONFIG = UnitConfig(lanes=4, depth=64)
+
+GOOD = {
+    "plain": {},
+    "momentum": {"momentum": 0.9},
+    "dampening": {"momentum": 0.75, "dampening": 0.25},
+    "nesterov": {"momentum": 0.5, "nesterov": True},
+    "weight decay": {"weight_decay": 0.125},
+    "maximize": {"maximize": True, "momentum": 0.5},
+    "everything": {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01, "maximize": True},
+}
+FORMATS = {
+    "float weights": {},
+    "fixed weights": {"weight": Fixed(18, 16)},
+    "fixed both": {"weight": Fixed(18, 16), "gradient": Fixed(16, 12)},
+    "bfloat16 gradients": {"weight": Fixed(20, 16), "gradient": bfloat16},
+}
+
+
+def network(dtype=torch.float32):
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).to(dtype)
+
+
+def learn(model, optimizer, steps, start=0):
+    """Take some steps that depend on nothing but their numbers."""
+    dtype = next(model.parameters()).dtype
+    for number in range(start, start + steps):
+        x = torch.randn(6, 5, generator=torch.Generator().manual_seed(number)).to(dtype)
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        optimizer.step()
+        if number % 5 == 4:
+            optimizer.resolution.step()
+
+
+def bits(model):
+    return [p.detach().clone() for p in model.parameters()]
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def nothing_changed(model, optimizer):
+    """Return a function that is true as long as parameters and state are what they are now."""
+    before, state = bits(model), copy.deepcopy(optimizer.state_dict())
+
+    def unchanged():
+        now = optimizer.state_dict()
+        return same(before, bits(model)) and repr(now) == repr(state)
+
+    return unchanged
+
+
+@pytest.mark.parametrize("options", GOOD.values(), ids=GOOD)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_direction_is_what_torch_multiplies_by_the_learning_rate(options, dtype):
+    # At q = 64 every step of this size lies on the grid already, so nothing is rounded.
+    ours, theirs = network(dtype), network(dtype)
+    quantized = QtSGD(ours.parameters(), 2**-4, resolution=Constant(64), **options)
+    plain = torch.optim.SGD(theirs.parameters(), 2**-4, **options)
+    for number in range(8):
+        x = torch.randn(6, 5, generator=torch.Generator().manual_seed(number)).to(dtype)
+        for model, optimizer in ((ours, quantized), (theirs, plain)):
+            optimizer.zero_grad()
+            model(x).square().sum().backward()
+            optimizer.step()
+        if dtype == torch.float32:
+            assert same(bits(ours), bits(theirs))
+    for a, b in zip(bits(ours), bits(theirs), strict=True):
+        assert (a - b).abs().max() <= 2.0**-58 * (dtype == torch.float64)
+
+
+@pytest.mark.parametrize("formats", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("options", GOOD.values(), ids=GOOD)
+def test_a_state_dict_in_the_middle_of_training_continues_with_the_same_bits(options, formats):
+    def make(model):
+        return QtSGD(model.parameters(), 2**-5, resolution=Band(), **options, **formats)
+
+    straight = network()
+    whole = make(straight)
+    learn(straight, whole, 12)
+
+    broken = network()
+    first = make(broken)
+    learn(broken, first, 7)
+    file = io.BytesIO()
+    torch.save({"model": broken.state_dict(), "optimizer": first.state_dict()}, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    resumed = network()
+    second = make(resumed)
+    resumed.load_state_dict(saved["model"])
+    second.load_state_dict(saved["optimizer"])
+    learn(resumed, second, 5, start=7)
+
+    assert same(bits(straight), bits(resumed))
+    assert whole.resolution.state_dict() == second.resolution.state_dict()
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_copies_train_on_with_the_same_bits(duplicate):
+    model = network()
+    optimizer = QtSGD(
+        model.parameters(), 2**-5, resolution=Band(), momentum=0.9, weight=Fixed(18, 16)
+    )
+    learn(model, optimizer, 4)
+    twin, twin_optimizer = duplicate((model, optimizer))
+    learn(model, optimizer, 4, start=4)
+    learn(twin, twin_optimizer, 4, start=4)
+    assert same(bits(model), bits(twin))
+    assert twin_optimizer.resolution is not optimizer.resolution
+    assert twin_optimizer.resolution.state_dict() == optimizer.resolution.state_dict()
+
+
+@pytest.mark.parametrize("mirror", ["read", "model"])
+@pytest.mark.parametrize("options", GOOD.values(), ids=GOOD)
+def test_the_model_device_gives_the_same_bits(options, mirror):
+    soft, hard = network(), network()
+    alone = QtSGD(
+        soft.parameters(),
+        2**-5,
+        resolution=Band(),
+        weight=CONFIG.weight,
+        gradient=CONFIG.gradient,
+        **options,
+    )
+    learn(soft, alone, 11)
+    with upshift.device.open("model:", CONFIG) as device:
+        driven = QtSGD(
+            hard.parameters(),
+            2**-5,
+            resolution=Band(),
+            device=device,
+            base=3,
+            mirror=mirror,
+            check_every=2,
+            **options,
+        )
+        learn(hard, driven, 11)
+        held = CONFIG.weight.decode(device.read(3, 39))
+    assert same(bits(soft), bits(hard))
+    assert np.array_equal(held, torch.cat([p.ravel() for p in bits(hard)]).numpy())
+    assert list(alone.reports.values()) == list(driven.reports.values())
+    assert alone.resolution.state_dict() == driven.resolution.state_dict()
+
+
+def test_groups_share_one_resolution_and_have_their_own_rates():
+    model = network()
+    optimizer = QtSGD(
+        [{"params": model[0].parameters(), "lr": 2**-3}, {"params": model[2].parameters()}],
+        2**-6,
+        resolution=Constant(10),
+    )
+    before = bits(model)
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    steps = [float((a - b).max()) for a, b in zip(before, bits(model), strict=True)]
+    assert steps == pytest.approx([2**-3, 2**-3, 2**-6, 2**-6], abs=1e-7)
+
+
+def test_groups_added_later_are_encoded_and_packed_behind():
+    model = network()
+    with upshift.device.open("model:", CONFIG) as device:
+        optimizer = QtSGD(model[0].parameters(), 2**-4, resolution=Band(), device=device)
+        optimizer.add_param_group({"params": model[2].parameters()})
+        learn(model, optimizer, 3)
+        held = CONFIG.weight.decode(device.read(0, 39))
+        assert np.array_equal(held, torch.cat([p.ravel() for p in bits(model)]).numpy())
+        big = nn.Parameter(torch.zeros(30))
+        with pytest.raises(ValueError, match=r"sizes \[20, 4, 12, 3, 30\] end at address 69"):
+            optimizer.add_param_group({"params": [big]})
+        assert len(optimizer.param_groups) == 2
+        learn(model, optimizer, 1)
+
+
+def test_schedulers_closures_clipping_and_scalers_work():
+    model = network()
+    optimizer = QtSGD(model.parameters(), 2**-6, resolution=Band(), weight=Fixed(18, 16))
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    x = torch.ones(2, 5)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = model(x).square().sum()
+        loss.backward()
+        return loss
+
+    first = optimizer.step(closure)
+    scheduler.step()
+    assert optimizer.param_groups[0]["lr"] == 2**-7
+    assert closure() < first
+
+    optimizer.zero_grad()
+    scaler.scale(model(x).square().sum()).backward()
+    scaler.unscale_(optimizer)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    assert norm > 1.0
+    before = bits(model)
+    scaler.step(optimizer)
+    scaler.update()
+    assert not same(before, bits(model))
+
+    for p in model.parameters():
+        p.grad.fill_(float("inf"))
+    before = bits(model)
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)  # the scaler skips this step itself
+    assert same(before, bits(model))
+
+
+def test_parameters_are_put_on_the_grid_at_once_and_after_any_change():
+    model = network()
+    optimizer = QtSGD(model.parameters(), 2**-4, resolution=Constant(4), weight=Fixed(8, 6))
+
+    def on_grid():
+        return all(torch.equal(p * 64, (p * 64).round()) for p in bits(model))
+
+    assert on_grid()
+    with torch.no_grad():
+        model[0].weight.add_(0.001)
+    assert not on_grid()
+    learn(model, optimizer, 1)
+    assert on_grid()
+    model[0].weight.data += 0.001  # not counted by torch
+    optimizer.sync()
+    assert on_grid()
+
+
+def test_a_changed_parameter_is_written_to_the_device():
+    model = network()
+    with upshift.device.open("model:", CONFIG) as device:
+        optimizer = QtSGD(model.parameters(), 2**-4, resolution=Constant(8), device=device)
+        with torch.no_grad():
+            model[2].bias.fill_(0.5)
+        for p in model.parameters():
+            p.grad = torch.zeros_like(p)
+        optimizer.step()
+        assert (device.read(36, 3) == 2**15).all()
+
+
+def test_zero_rate_and_missing_gradients_issue_no_burst():
+    model = network()
+    with upshift.device.open("model:", CONFIG) as device:
+        optimizer = QtSGD(
+            model.parameters(), 0.0, resolution=Band(), momentum=0.5, device=device
+        )
+        optimizer.step()  # no gradients at all
+        learn(model, optimizer, 1)
+        assert device.counters().bursts == 0
+        assert len(optimizer.state) == 4  # momentum goes on
+        optimizer.param_groups[0]["lr"] = 2**-3
+        model[0].weight.grad = None
+        optimizer.step()
+        assert device.counters().bursts == 3
+        assert set(optimizer.reports) == set(list(model.parameters())[1:])
+
+
+def test_bad_gradients_change_nothing():
+    model = network()
+    optimizer = QtSGD(model.parameters(), 2**-4, resolution=Band(), momentum=0.9)
+    learn(model, optimizer, 2)
+    model[2].bias.grad[1] = float("nan")
+    unchanged = nothing_changed(model, optimizer)
+    with pytest.raises(ValueError, match=r"parameter 3 \(shape \(3,\)\) is not finite in 1 of 3"):
+        optimizer.step()
+    assert unchanged()
+    optimizer.nonfinite = "skip"
+    optimizer.step()
+    assert unchanged()
+    model[2].bias.grad = torch.zeros(3).to_sparse()
+    with pytest.raises(TypeError, match="sparse"):
+        optimizer.step()
+    assert unchanged()
+
+
+def test_a_rate_that_is_no_power_of_two_is_refused_before_the_first_burst():
+    model = network()
+    with upshift.device.open("model:", CONFIG) as device:
+        optimizer = QtSGD(
+            [
+                {"params": model[0].parameters()},
+                {"params": model[2].parameters(), "lr": 0.1},
+            ],
+            2**-3,
+            resolution=Band(),
+            device=device,
+        )
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        unchanged = nothing_changed(model, optimizer)
+        with pytest.raises(ValueError, match=r"group 1: .* 0.1: .* 0.0625 .* and 0.125"):
+            optimizer.step()
+        assert unchanged()
+        assert device.counters().bursts == 0
+        optimizer.param_groups[1]["lr"] = 2.0
+        with pytest.raises(ValueError, match=r"powers of two from 2\*\*-31 to 1"):
+            optimizer.step()
+
+
+def test_loading_a_bad_state_changes_nothing():
+    model = network()
+    optimizer = QtSGD(model.parameters(), 2**-4, resolution=Band())
+    learn(model, optimizer, 2)
+    unchanged = nothing_changed(model, optimizer)
+    good = copy.deepcopy(optimizer.state_dict())
+    plain = torch.optim.SGD(network().parameters(), 0.1).state_dict()
+    with pytest.raises(ValueError, match="no 'resolution'"):
+        optimizer.load_state_dict(plain)
+    other = good | {"resolution": Constant(9).state_dict()}
+    with pytest.raises(ValueError, match="'Constant' policy"):
+        optimizer.load_state_dict(other)
+    with pytest.raises(ValueError, match="different number of parameter groups"):
+        optimizer.load_state_dict(
+            good | {"param_groups": [], "resolution": good["resolution"] | {"q": 9}}
+        )
+    assert unchanged()
+
+
+class Liar(ModelDevice):
+    """A device that computes something else."""
+
+    def _read(self, base, count):
+        return super()._read(base, count) ^ (1 if base == 20 else 0)
+
+    def _submit(self, base, raw, rate, resolution):
+        return super()._submit(base, raw ^ 1 if base == self.wrong else raw, rate, resolution)
+
+    wrong = -1
+
+
+def test_a_device_that_lies_is_found_out():
+    model = network()
+    device = Liar(CONFIG)
+    optimizer = QtSGD(
+        model.parameters(), 1.0, resolution=Constant(16), device=device, mirror="model",
+        check_every=3,
+    )
+    learn(model, optimizer, 2)
+    with pytest.raises(DeviceError, match="4 of 4 weights from address 20 on differ"):
+        learn(model, optimizer, 1, start=2)
+    device.wrong = 0
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    with pytest.raises(DeviceError, match="parameter 0.*does not compute what the host does"):
+        optimizer.step()
+
+
+def test_an_optimizer_on_a_device_is_not_copied():
+    model = network()
+    with upshift.device.open("model:", CONFIG) as device:
+        optimizer = QtSGD(model.parameters(), 2**-3, resolution=Band(), device=device)
+        with pytest.raises(TypeError, match=r"save its state_dict\(\)"):
+            copy.deepcopy(optimizer)
+
+
+def _bound() -> Policy:
+    policy = Band()
+    policy.bind(None)
+    return policy
+
+
+BAD = {
+    "no policy": ({"resolution": 3}, TypeError, "resolution must be a policy such as Band"),
+    "bound policy": ({"resolution": _bound()}, RuntimeError, "belongs to another optimizer"),
+    "q beyond the fraction": (
+        {"resolution": Constant(17), "weight": Fixed(18, 16)},
+        ValueError,
+        "q 17 exceeds the weights' 16 fraction bits",
+    ),
+    "negative rate": ({"lr": -1.0}, ValueError, "lr -1.0 is not allowed"),
+    "rate is not a number": ({"lr": float("nan")}, ValueError, "lr nan is not allowed"),
+    "negative momentum": ({"momentum": -0.5}, ValueError, "momentum -0.5"),
+    "negative decay": ({"weight_decay": -1}, ValueError, "weight_decay -1"),
+    "nesterov alone": ({"nesterov": True}, ValueError, "nesterov needs a momentum"),
+    "too wide": ({"weight": Fixed(26, 8)}, ValueError, "26 bits: up to 25 bits allowed, or 54"),
+    "nonfinite": ({"nonfinite": "ignore"}, ValueError, "'raise' or 'skip'"),
+    "mirror": ({"mirror": "often"}, ValueError, "'read' or 'model'"),
+    "mirror of nothing": ({"mirror": "read"}, ValueError, "there is none"),
+    "base of nothing": ({"base": 8}, ValueError, "there is none"),
+    "check never": ({"check_every": 0}, ValueError, "check_every 0"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), BAD.values(), ids=BAD)
+def test_bad_arguments_are_refused_and_change_nothing(arguments, error, message):
+    model = network()
+    before = bits(model)
+    options = {"lr": 2**-3, "resolution": Band()} | arguments
+    with pytest.raises(error, match=message):
+        QtSGD(model.parameters(), options.pop("lr"), **options)
+    assert same(before, bits(model))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "error", "message"),
+    [
+        (torch.zeros(3).half(), TypeError, "torch.float16 is not allowed"),
+        (torch.zeros(3, dtype=torch.complex64), TypeError, "torch.complex64 is not allowed"),
+        (torch.zeros(3).to_sparse(), TypeError, "torch.sparse_coo"),
+        (torch.tensor([1.0, float("nan")]), ValueError, r"shape \(2,\) is not finite"),
+    ],
+)
+def test_bad_parameters_are_refused_and_leave_the_policy_free(parameter, error, message):
+    policy = Band()
+    with pytest.raises(error, match=message):
+        QtSGD([nn.Parameter(parameter)], 2**-3, resolution=policy, weight=Fixed(18, 16))
+    policy.bind(None)
+
+
+def test_formats_that_differ_from_the_devices_are_refused():
+    model = network()
+    with upshift.device.open("model:", CONFIG) as device:
+        with pytest.raises(ValueError, match=r"weight format 16.12 differs from the device's 18.16"):
+            QtSGD(model.parameters(), 1, resolution=Band(), weight=Fixed(16, 12), device=device)
+        with pytest.raises(ValueError, match=r"gradient format float32 differs"):
+            QtSGD(model.parameters(), 1, resolution=Band(), gradient=float32, device=device)
+        with pytest.raises(ValueError, match=r"sizes \[20, 4, 12, 3\] end at address 69"):
+            QtSGD(model.parameters(), 1, resolution=Band(), device=device, base=30)
