@@ -1,5 +1,10 @@
 """Options and settings for all tests."""
 
+import os
+
+# Tests run in parallel already; threads within each would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import random
 
 import numpy as np

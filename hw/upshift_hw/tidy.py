@@ -28,13 +28,15 @@ def tidy_rtlil(text: str) -> str:
     """Return RTLIL with identical modules merged, modules plainly named and ports in order."""
     modules = {name: body for _, name, body in _RTLIL_MODULE.findall(text)}
     names = _plain_names(modules)
-    written = set()
+    written: dict[str, str] = {}
 
     def one(match: re.Match[str]) -> str:
         attributes, name, body = match.groups()
         if names[name] in written:
+            if written[names[name]] != body:
+                raise ValueError(f"two different modules would be called {names[name]}")
             return ""
-        written.add(names[name])
+        written[names[name]] = body
         return f"{attributes}module \\{names[name]}\n{_order_ports(body)}end\n"
 
     text = _RTLIL_MODULE.sub(one, text)

@@ -139,9 +139,7 @@ def _compare(
             f"{weights[at]} instead of {expected[0][at]}"
         )
     elif reports != expected[1]:
-        at = next(
-            n for n, (a, b) in enumerate(zip(reports, expected[1], strict=True)) if a != b
-        )
+        at = next(n for n, (a, b) in enumerate(zip(reports, expected[1], strict=True)) if a != b)
         failure = f"report {at} is {reports[at]} instead of {expected[1][at]}"
     updates = sum(report["elements"] for report in expected[1])
     return Rung(name, updates, weights.size, len(reports), failure, "", seconds)
@@ -203,9 +201,7 @@ def _torch(plan: Plan) -> tuple[Raw, Reports]:
         scaled = equation.scale(h, 2.0**-command.rate)
         new, told = equation.apply(part, scaled, command.resolution, config.weight)
         part.copy_(new)
-        reports.append(
-            _report(told.elements, told.nonzero, told.saturated, told.resolution_needed)
-        )
+        reports.append(_report(told.elements, told.nonzero, told.saturated, told.resolution_needed))
     return config.weight.encode(held.numpy()), reports
 
 

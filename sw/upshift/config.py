@@ -93,14 +93,25 @@ class UnitConfig:
 
     @staticmethod
     def read_mapping(text: str) -> dict[str, Any]:
-        """Return the values in a JSON object, unchecked."""
+        """Return the values in a JSON object, unchecked but for a digest beside them.
+
+        Takes the canonical form, and what `upshift generate` writes:
+        ``{"configuration": {...}, "digest": "..."}``.
+        """
         try:
             values = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"configuration is not JSON: {error}") from error
         if not isinstance(values, dict):
             raise ValueError(f"configuration must be a JSON object, not {values!r}")
-        return values
+        if set(values) != {"configuration", "digest"}:
+            return values
+        digest = UnitConfig.from_mapping(values["configuration"]).digest
+        if digest != values["digest"]:
+            raise ValueError(
+                f"the configuration's digest is {digest}, but the file says {values['digest']}"
+            )
+        return dict(values["configuration"])
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> UnitConfig:

@@ -134,9 +134,7 @@ class Policy(ABC):
                 f"expected {sorted(self.state_dict())}"
             )
         if self._fraction is not None and state["q"] > self._fraction:
-            raise ValueError(
-                f"q {state['q']} exceeds the weights' {self._fraction} fraction bits"
-            )
+            raise ValueError(f"q {state['q']} exceeds the weights' {self._fraction} fraction bits")
         for name, value in state.items():
             if name == "raises":
                 self.raises = _copy_raises(value)

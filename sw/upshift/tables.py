@@ -74,9 +74,7 @@ def element_vectors(config: UnitConfig, count: int, seed: int) -> ElementVectors
     weight = rng.integers(config.weight.min, config.weight.max, count, endpoint=True)
     gradient = rng.integers(0, 1 << config.gradient.width, count)
     if isinstance(config.gradient, Fixed):
-        gradient = (gradient + config.gradient.min) >> rng.integers(
-            0, config.gradient.width, count
-        )
+        gradient = (gradient + config.gradient.min) >> rng.integers(0, config.gradient.width, count)
     rate = rng.integers(0, config.max_rate, count, endpoint=True)
     resolution = rng.integers(0, config.max_resolution, count, endpoint=True)
     outcomes = []

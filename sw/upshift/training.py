@@ -148,6 +148,10 @@ def train(
     start = digits.network(seed)
     config = configuration(sum(p.numel() for p in start.parameters()))
     with ExitStack() as stack:
+        # On a network this small threads cost more than they bring, and the order of sums would
+        # depend on the machine.
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(1)
         device = stack.enter_context(upshift.device.open(url, config))
         opened(device)
         named: list[tuple[str, Device | None]] = [(url, device), ("torch", None)]

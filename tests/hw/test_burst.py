@@ -114,7 +114,8 @@ def random_commands(config, rng, count):
     commands = []
     for _ in range(count):
         values = {
-            name: int(rng.integers(limits[name])) for name in ("base", "count", "rate", "resolution")
+            name: int(rng.integers(limits[name]))
+            for name in ("base", "count", "rate", "resolution")
         }
         if rng.random() < 0.8:
             values["base"] %= config.depth

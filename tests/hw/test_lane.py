@@ -36,14 +36,14 @@ def check(pipe, fmt, cases):
 def test_every_input_of_small_formats(pipe, rng, width, fraction):
     fmt = Fixed(width, fraction)
     limit = 1 << (width + 1)
-    cases = list(
-        product(range(-limit, limit), range(fmt.min, fmt.max + 1), range(fraction + 1))
-    )
+    cases = list(product(range(-limit, limit), range(fmt.min, fmt.max + 1), range(fraction + 1)))
     rng.shuffle(cases)
     check(pipe, fmt, [tuple(map(int, case)) for case in cases])
 
 
-@pytest.mark.parametrize("fmt", [Fixed(18, 16), Fixed(32, 32), Fixed(32, 0), Fixed(25, 24)], ids=str)
+@pytest.mark.parametrize(
+    "fmt", [Fixed(18, 16), Fixed(32, 32), Fixed(32, 0), Fixed(25, 24)], ids=str
+)
 def test_wide_formats(pipe, rng, fmt):
     limit = 1 << (fmt.width + 1)
     ends = product((-limit, -1, 0, 1, limit - 1), (fmt.min, fmt.max), (0, fmt.fraction))

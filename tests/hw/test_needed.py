@@ -24,9 +24,7 @@ def loop(words, rate, fraction):
 
 def check(pipe, config, cases):
     component = NeededResolution(config)
-    inputs = [
-        {"gradients": list(words), "mask": mask, "rate": rate} for words, mask, rate in cases
-    ]
+    inputs = [{"gradients": list(words), "mask": mask, "rate": rate} for words, mask, rate in cases]
     results = pipe(component, inputs, ["valid", "needed"], latency=NeededResolution.latency)
     for (words, mask, rate), (valid, needed) in zip(cases, results, strict=True):
         inside = [word for j, word in enumerate(words) if mask >> j & 1]

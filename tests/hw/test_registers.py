@@ -21,10 +21,7 @@ async def write(context, bank, address, value):
 
 
 READ_ONLY = [
-    (register, field)
-    for register in REGISTERS
-    for field in register.fields
-    if field.access == "r"
+    (register, field) for register in REGISTERS for field in register.fields if field.access == "r"
 ]
 
 

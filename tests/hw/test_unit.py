@@ -163,7 +163,7 @@ def test_refused_bursts_and_raises_cost_no_more_than_their_beats():
     assert counters == {"clocks": 14, "beats": 14, "stalls": 0, "waits": 0}
 
 
-# -- reports ----------------------------------------------------------------------------------------
+# -- reports --------------------------------------------------------------------------------------
 
 
 def test_reports_are_never_lost_while_nobody_takes_them():
@@ -219,7 +219,7 @@ def test_a_report_that_is_offered_stays_until_it_is_taken():
     run(SMALL, script)
 
 
-# -- refusals ---------------------------------------------------------------------------------------
+# -- refusals -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,14 @@
 """Compiled units are built once per test run, away from the user's own cache."""
 
+import os
+
+import platformdirs
 import pytest
 from amaranth.hdl import Elaboratable
+
+# Yosys keeps its own machine code in the user's cache, and takes a minute to make it anew: tests
+# that move the cache of compiled units must not move that one.
+os.environ.setdefault("YOWASP_CACHE_DIR", platformdirs.user_cache_dir("YoWASP", appauthor=False))
 
 # A component whose constructor refuses its arguments is never elaborated, and that is no mistake.
 Elaboratable._MustUse__silence = True

@@ -340,18 +340,15 @@ def test_weights_must_be_read_after_a_reset(bench):
         bench.take(update(0, [16], rate=0, resolution=4))
 
 
-def test_a_pair_of_bursts_counts_only_back_to_back(bench):
-    first = update(0, [1, 1], rate=0, resolution=4)
-    second = update(2, [1, 1], rate=1, resolution=3)
-    for gap in (DISTANCE + 1, 1):
-        for vector in (first, second):
-            assert not bench.coverage.counts[Bin.SHARED_BEAT]
-            bench.clock += gap - 1
-            bench.take(vector)
-            bench.report()
-    assert bench.coverage.counts[Bin.SHARED_BEAT] == 1
-    assert bench.coverage.counts[Bin.RATE_CHANGED] >= 1
-    assert bench.coverage.counts[Bin.RESOLUTION_CHANGED] >= 1
+@pytest.mark.parametrize(("gap", "seen"), [(1, 1), (DISTANCE, 1), (DISTANCE + 1, 0)])
+def test_a_pair_of_bursts_counts_only_back_to_back(bench, gap, seen):
+    bench.take(update(0, [1, 1], rate=0, resolution=4))
+    bench.report()
+    bench.clock += gap - 1
+    bench.take(update(2, [1, 1], rate=1, resolution=3))
+    bench.report()
+    for name in (Bin.SHARED_BEAT, Bin.RATE_CHANGED, Bin.RESOLUTION_CHANGED):
+        assert bench.coverage.counts[name] == seen
     assert not bench.coverage.counts[Bin.SAME_ADDRESS]
 
 
@@ -369,7 +366,7 @@ def test_the_rule_gives_the_clock_of_each_beat(bench):
         update(0, [1], rate=0, resolution=4),
         update(0, [1], rate=0, resolution=4),  # waits
         update(1, [1], rate=0, resolution=4),  # another lane
-        update(0, [1], rate=9, resolution=9),  # refused
+        update(0, [1], rate=7, resolution=4),  # refused
     ):
         bench.take(vector)
     clocks, waits = expected_clocks(CONFIG, bench.board.history, DISTANCE, 10)

@@ -120,7 +120,7 @@ def test_a_faulty_unit_fails(simulator, fault, seed, tmp_path):
 
 
 def test_a_missing_bin_fails(seed, tmp_path):
-    with pytest.raises(BenchError, match="never seen, though required: .*tie, negative gradient"):
+    with pytest.raises(BenchError, match=r"never seen, though required: .*tie, negative gradient"):
         runner.run(
             SMALL,
             "icarus",

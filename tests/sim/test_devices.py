@@ -41,7 +41,8 @@ class DeviceContract:
         assert device.config == CONFIG
 
     @pytest.mark.parametrize(
-        ("base", "count"), [(0, 64), (0, 4), (8, 12), (0, 1), (63, 1), (3, 1), (3, 2), (2, 61), (5, 8)]
+        ("base", "count"),
+        [(0, 64), (0, 4), (8, 12), (0, 1), (63, 1), (3, 1), (3, 2), (2, 61), (5, 8)],
     )
     def test_what_was_written_is_read(self, loaded, rng, base, count):
         weight = CONFIG.weight
@@ -135,7 +136,9 @@ class DeviceContract:
         pending, expected = [], []
         for n in range(700):
             base, count = int(rng.integers(60)), int(rng.integers(1, 5))
-            words = rng.integers(-(2**15), 2**15, count).astype((np.int16, np.int32, np.int64)[n % 3])
+            words = rng.integers(-(2**15), 2**15, count).astype(
+                (np.int16, np.int32, np.int64)[n % 3]
+            )
             control = {"rate": n % 21, "resolution": 16 - n % 3}
             pending.append(loaded.submit(base, words, **control))
             part = weights[base : base + count]
@@ -149,32 +152,49 @@ class DeviceContract:
     # -- errors change nothing ------------------------------------------------------------------
 
     @pytest.mark.parametrize(
-        ("base", "gradients", "change", "error", "message"),
+        ("change", "error", "message"),
         [
-            (0, [[1, 2]], {}, ValueError, r"gradients must be one-dimensional, not of shape \(1, 2\)"),
-            (0, 1, {}, ValueError, r"gradients must be one-dimensional, not of shape \(\)"),
-            (0, [0.0, np.nan], {}, ValueError, "NaN"),
-            (0, [True], {}, TypeError, "bool"),
-            (0, [1j], {}, TypeError, "complex"),
-            (0, ["1"], {}, TypeError, "integers"),
-            (0, [], {}, ValueError, "weights 0 to -1 are not allowed"),
-            (-1, [1], {}, ValueError, "weights -1 to -1 are not allowed: .* 0 to 63"),
-            (64, [1], {}, ValueError, "weights 64 to 64 are not allowed"),
-            (60, [1] * 5, {}, ValueError, "weights 60 to 64 are not allowed"),
-            (0, [1], {"rate": 21}, ValueError, "rate exponent 21 is not allowed: 0 to 20"),
-            (0, [1], {"rate": -1}, ValueError, "rate exponent -1 is not allowed"),
-            (0, [1], {"resolution": 17}, ValueError, "resolution 17 is not allowed"),
-            (0, [1], {"resolution": -1}, ValueError, "resolution -1 is not allowed"),
-            (0, [1 << 15], {}, ValueError, r"raw word 32768 is not a Fixed\(16, 12\)"),
-            (0, np.array([1 << 15], np.uint16), {}, ValueError, "raw word 32768"),
-            (0, np.array([-(1 << 40)]), {}, ValueError, "raw word -1099511627776"),
+            ({"gradients": [[1, 2]]}, ValueError, r"one-dimensional, not of shape \(1, 2\)"),
+            ({"gradients": 1}, ValueError, r"gradients must be one-dim.*, not of shape \(\)"),
+            ({"gradients": [0.0, np.nan]}, ValueError, "NaN"),
+            ({"gradients": [True]}, TypeError, "bool"),
+            ({"gradients": [1j]}, TypeError, "complex"),
+            ({"gradients": ["1"]}, TypeError, "integers"),
+            ({"gradients": []}, ValueError, "weights 0 to -1 are not allowed"),
+            ({"base": -1}, ValueError, "weights -1 to -1 are not allowed: .* 0 to 63"),
+            ({"base": 64}, ValueError, "weights 64 to 64 are not allowed"),
+            ({"base": 60, "gradients": [1] * 5}, ValueError, "weights 60 to 64 are not allowed"),
+            ({"rate": 21}, ValueError, "rate exponent 21 is not allowed: 0 to 20"),
+            ({"rate": -1}, ValueError, "rate exponent -1 is not allowed"),
+            ({"resolution": 17}, ValueError, "resolution 17 is not allowed"),
+            ({"resolution": -1}, ValueError, "resolution -1 is not allowed"),
+            ({"gradients": [1 << 15]}, ValueError, r"word 32768 is not a Fixed\(16, 12\)"),
+            ({"gradients": np.array([1 << 15], np.uint16)}, ValueError, "raw word 32768"),
+            ({"gradients": np.array([-(1 << 40)])}, ValueError, "raw word -1099511627776"),
         ],
     )
-    def test_bad_updates(self, loaded, base, gradients, change, error, message):
+    def test_bad_updates(self, loaded, change, error, message):
         with pytest.raises(error, match=message):
-            loaded.update(base, gradients, **(GOOD | change))
+            loaded.update(**({"base": 0, "gradients": [1]} | GOOD | change))
         assert self.all_of(loaded) == list(range(-32, 32))
         assert loaded.counters().bursts == 0
+
+    @pytest.mark.parametrize("change", [{"base": 1.5}, {"rate": 1.5}, {"resolution": 9.5}])
+    def test_numbers_that_are_not_integers_are_not_rounded(self, loaded, change):
+        with pytest.raises(TypeError):
+            loaded.update(**({"base": 0, "gradients": [640]} | GOOD | change))
+        assert self.all_of(loaded) == list(range(-32, 32))
+        loaded.update(3, [640], **GOOD)
+        assert self.all_of(loaded)[:3] == [-32, -31, -30], "nothing is left in a queue"
+
+    @pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int16, np.int64, np.uint64])
+    def test_integers_of_numpy_are_integers(self, loaded, kind):
+        loaded.write(kind(3), [5])
+        assert loaded.read(kind(3), kind(1)).tolist() == [5]
+        report = loaded.update(kind(3), [640], rate=kind(6), resolution=kind(9))
+        weights, expected = step([5], [640], config=CONFIG, rate=6, resolution=9)
+        assert report == expected
+        assert loaded.read(3, 1).tolist() == weights.tolist()
 
     @pytest.mark.parametrize(
         ("base", "weights", "error", "message"),

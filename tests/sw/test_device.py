@@ -19,9 +19,7 @@ def not_a_device(address, config):
 
 
 def points(monkeypatch, **targets):
-    found = [
-        EntryPoint(name, target, "upshift.devices") for name, target in targets.items()
-    ]
+    found = [EntryPoint(name, target, "upshift.devices") for name, target in targets.items()]
     monkeypatch.setattr(upshift.device, "entry_points", lambda group: found)
 
 

@@ -30,14 +30,17 @@ def without_extras(code):
 
 
 def test_the_block_blocks():
-    assert without_extras(
-        "for name in Blocked.names:\n"
-        "    try:\n"
-        "        __import__(name)\n"
-        "    except ImportError:\n"
-        "        continue\n"
-        "    print(name)\n"
-    ) == []
+    assert (
+        without_extras(
+            "for name in Blocked.names:\n"
+            "    try:\n"
+            "        __import__(name)\n"
+            "    except ImportError:\n"
+            "        continue\n"
+            "    print(name)\n"
+        )
+        == []
+    )
 
 
 def test_the_integer_model_needs_numpy_only():

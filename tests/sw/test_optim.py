@@ -264,9 +264,7 @@ def test_a_changed_parameter_is_written_to_the_device():
 def test_zero_rate_and_missing_gradients_issue_no_burst():
     model = network()
     with upshift.device.open("model:", CONFIG) as device:
-        optimizer = QtSGD(
-            model.parameters(), 0.0, resolution=Band(), momentum=0.5, device=device
-        )
+        optimizer = QtSGD(model.parameters(), 0.0, resolution=Band(), momentum=0.5, device=device)
         optimizer.step()  # no gradients at all
         learn(model, optimizer, 1)
         assert device.counters().bursts == 0
@@ -355,7 +353,11 @@ def test_a_device_that_lies_is_found_out():
     model = network()
     device = Liar(CONFIG)
     optimizer = QtSGD(
-        model.parameters(), 1.0, resolution=Constant(16), device=device, mirror="model",
+        model.parameters(),
+        1.0,
+        resolution=Constant(16),
+        device=device,
+        mirror="model",
         check_every=3,
     )
     learn(model, optimizer, 2)
@@ -433,7 +435,9 @@ def test_bad_parameters_are_refused_and_leave_the_policy_free(parameter, error, 
 def test_formats_that_differ_from_the_devices_are_refused():
     model = network()
     with upshift.device.open("model:", CONFIG) as device:
-        with pytest.raises(ValueError, match=r"weight format 16.12 differs from the device's 18.16"):
+        with pytest.raises(
+            ValueError, match=r"weight format 16.12 differs from the device's 18.16"
+        ):
             QtSGD(model.parameters(), 1, resolution=Band(), weight=Fixed(16, 12), device=device)
         with pytest.raises(ValueError, match=r"gradient format float32 differs"):
             QtSGD(model.parameters(), 1, resolution=Band(), gradient=float32, device=device)

@@ -19,7 +19,7 @@ def test_powers_of_two():
 )
 def test_other_rates_have_no_exponent(rate):
     assert exponent(rate) is None
-    with pytest.raises(ValueError, match="^group 3: a device cannot apply learning rate "):
+    with pytest.raises(ValueError, match=r"^group 3: a device cannot apply learning rate "):
         device_exponent(rate, 63, "group 3")
 
 
@@ -37,7 +37,9 @@ def test_message_names_the_nearest_two():
         ValueError, match=r"rate 0\.1: .*nearest are 0\.0625 \(2\*\*-4\) and 0\.125 \(2\*\*-3\)"
     ):
         device_exponent(0.1, 31, "parameter group 0")
-    with pytest.raises(ValueError, match=r"0\.75: .*nearest are 0\.5 \(2\*\*-1\) and 1\.0 \(2\*\*0"):
+    with pytest.raises(
+        ValueError, match=r"0\.75: .*nearest are 0\.5 \(2\*\*-1\) and 1\.0 \(2\*\*0"
+    ):
         device_exponent(0.75, 31, "x")
 
 

@@ -149,9 +149,7 @@ def test_wide_formats_equal_apytypes(weight, gradient, rate, data):
         frac_bits=weight.fraction,
         overflow=OverflowMode.SAT,
     )
-    new, _ = step(
-        weights, words, config=unit(weight, gradient), rate=rate, resolution=resolution
-    )
+    new, _ = step(weights, words, config=unit(weight, gradient), rate=rate, resolution=resolution)
     assert [word & ((1 << weight.width) - 1) for word in new.tolist()] == oracle.to_bits()
 
 
@@ -165,7 +163,7 @@ def test_ties_of_both_signs():
     assert to_even != new.tolist(), "rounding to even is another rule"
 
 
-# -- why the datapath is as wide as it is -----------------------------------------------------------
+# -- why the datapath is as wide as it is ---------------------------------------------------------
 
 
 def through_datapath(weight, word, config, rate, resolution, *, spare, below=1):
@@ -292,44 +290,3 @@ def test_zeros_of_both_signs_and_the_smallest_subnormals(fmt):
     assert new.tolist() == [3] * 4
     smallest = 1 - 127 - fmt.mantissa
     assert report == UpdateReport(4, 0, 0, 0, 0, -(smallest + 1))
-
-
-# -- arguments ------------------------------------------------------------------------------------
-
-GOOD = {"config": unit(Fixed(8, 4), Fixed(8, 4), max_rate=7), "rate": 0, "resolution": 4}
-
-
-@pytest.mark.parametrize("shape", [(), (0,), (5,), (2, 3), (1, 0, 2)])
-def test_any_shape(shape):
-    new, report = step(np.ones(shape, int), np.ones(shape, np.int8), **GOOD)
-    assert (new.shape, new.dtype) == (shape, np.int64)
-    assert not new.any()
-    assert report.elements == report.nonzero == math.prod(shape)
-    assert report.resolution_needed == (3 if report.elements else None)
-
-
-def test_arguments_are_not_changed():
-    weights, words = np.arange(4), np.arange(4)
-    new, _ = step(weights, words, **GOOD)
-    assert weights.tolist() == words.tolist() == [0, 1, 2, 3]
-    assert not np.shares_memory(new, weights)
-
-
-@pytest.mark.parametrize(
-    ("weights", "words", "change", "error", "message"),
-    [
-        ([0, 0], [0], {}, ValueError, r"weights of shape \(2,\) and gradients of shape \(1,\) differ"),
-        ([[0]], [0], {}, ValueError, r"shape \(1, 1\) and gradients of shape \(1,\)"),
-        ([128], [0], {}, ValueError, r"raw word 128 is not a Fixed\(8, 4\)"),
-        ([0], [-129], {}, ValueError, "raw word -129 is not"),
-        ([0.0], [0], {}, TypeError, "raw words must be integers, not float64"),
-        ([0], [0.0], {}, TypeError, "raw words must be integers, not float64"),
-        ([0], [0], {"rate": 8}, ValueError, "rate exponent 8 is not allowed: 0 to 7"),
-        ([0], [0], {"rate": -1}, ValueError, "rate exponent -1 is not allowed"),
-        ([0], [0], {"resolution": 5}, ValueError, "resolution 5 is not allowed: 0 to the weights' 4"),
-        ([0], [0], {"resolution": -1}, ValueError, "resolution -1 is not allowed"),
-    ],
-)
-def test_bad_arguments(weights, words, change, error, message):
-    with pytest.raises(error, match=message):
-        step(weights, words, **(GOOD | change))

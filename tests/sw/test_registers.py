@@ -105,7 +105,8 @@ def test_c_header_compiles(tmp_path):
     (tmp_path / "main.cpp").write_text(
         '#include "unit.h"\n#include "unit.h"\n'
         "static_assert(UPSHIFT_IDENTITY_MAGIC == 0x55505348u);\n"
-        "static_assert(((0x1200u >> UPSHIFT_STATUS_FLOOR_SHIFT) & UPSHIFT_STATUS_FLOOR_MASK) == 18);\n"
+        "constexpr unsigned floor = 0x1200u >> UPSHIFT_STATUS_FLOOR_SHIFT;\n"
+        "static_assert((floor & UPSHIFT_STATUS_FLOOR_MASK) == 18);\n"
     )
     subprocess.run(
         ["c++", "-std=c++17", "-Wall", "-Werror", "-fsyntax-only", "main.cpp"],

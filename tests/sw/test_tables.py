@@ -31,9 +31,7 @@ def test_vectors_survive_as_text_and_are_right(config, seed):
             assert (new, nonzero, saturated, needed) == (w, 0, 0, tables.NOTHING_NEEDED)
             continue
         ulp = Fraction(1, 2**config.weight.fraction)
-        exact = rational.step(
-            w * ulp, Fraction(value), rate=k, resolution=q, fmt=config.weight
-        )
+        exact = rational.step(w * ulp, Fraction(value), rate=k, resolution=q, fmt=config.weight)
         assert (new * ulp, nonzero, saturated) == exact
         assert (needed == tables.NOTHING_NEEDED) == (value == 0)
 

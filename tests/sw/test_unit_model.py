@@ -24,9 +24,7 @@ def test_an_update_equals_step_and_touches_nothing_else():
     unit = loaded()
     gradients = np.array([5, -9, 127, -128, 0])
     fields = unit.execute(Command(Operation.UPDATE, **GOOD), gradients)
-    new, report = step(
-        np.arange(3, 8), gradients, config=CONFIG, rate=1, resolution=2
-    )
+    new, report = step(np.arange(3, 8), gradients, config=CONFIG, rate=1, resolution=2)
     assert unit.weights.tolist() == [0, 1, 2, *new.tolist(), *range(8, 32)]
     assert fields["refusal"] == 0
     assert to_report(fields) == report

@@ -140,14 +140,14 @@ async def host_accesses(bench: UnitBench) -> None:
             rate=rng.randint(0, min(config.max_rate, 4)),
             resolution=config.max_resolution,
         )
-        for _ in range(16)
+        for _ in range(24)
     ]
     bench.send(long)
     number = 0
 
     def done() -> bool:
         nonlocal number
-        if not bench.access.queue and board.in_progress(bench.clock) and rng.random() < 0.3:
+        if not bench.access.queue and board.in_progress(bench.clock) and rng.random() < 0.5:
             row = rng.randrange(config.rows)
             if number % 2:
                 bench.host_write(row, words(config.lanes), rng.randint(0, everything))

@@ -11,16 +11,21 @@ import json
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import upshift.device
+from upshift import vectors
 from upshift.config import UnitConfig
 from upshift.device import Device
+from upshift_sim.bench import runner
+from upshift_sim.pysim import simulate
 from upshift_sim.rtl import RtlDevice
 
 SIZES = (4096, 65536)
@@ -133,7 +138,39 @@ def _measure(size: int, timed: dict[str, Timed], rounds: int) -> list[dict[str, 
 
 
 def _slow_simulators() -> list[dict[str, Any]]:
-    return []
+    """Return rows for the simulators that interpret the unit clock by clock, checks included."""
+    config = UnitConfig(depth=512)
+    rows = []
+    weights = vectors.initial_weights(config, 0)
+    bursts = vectors.random_vectors(config, 200, 0, longest=config.depth)
+    elements = sum(vector.command.count for vector in bursts)
+    clock = time.perf_counter()
+    simulate(config, weights, bursts)
+    rows.append(_slow_row("Amaranth simulator", elements / (time.perf_counter() - clock)))
+    with tempfile.TemporaryDirectory() as directory:
+        for simulator in runner.SIMULATORS:
+            result = runner.run(
+                config,
+                simulator,
+                idle=False,
+                stall=False,
+                seed=0,
+                bursts=2000,
+                directory=Path(directory),
+            )
+            name = f"cocotb, {simulator}, with scoreboard and coverage"
+            rows.append(_slow_row(name, result.elements / result.seconds))
+    return rows
+
+
+def _slow_row(name: str, rate: float) -> dict[str, Any]:
+    return {
+        "what": name,
+        "burst": None,
+        "updates_per_second": rate,
+        "ratio": None,
+        "worst_ratio": None,
+    }
 
 
 def machine() -> dict[str, str]:
@@ -153,7 +190,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
             "" if row[key] is None else f"{row[key]:.3f}" for key in ("ratio", "worst_ratio")
         )
         print(
-            f"{row['what']:<48} {row['burst']:>6} {row['updates_per_second']:>10.3g} "
+            f"{row['what']:<48} {row['burst'] or 'mixed':>6} {row['updates_per_second']:>10.3g} "
             f"{ratio:>7} {worst:>7}"
         )
     print(", ".join(f"{name} {value}" for name, value in machine().items()), file=sys.stderr)

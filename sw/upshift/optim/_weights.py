@@ -163,4 +163,3 @@ class DeviceWeights(HostWeights):
                 f"the device reported {report} for parameter {tensor}, expected {expected}: "
                 "it does not compute what the host does"
             )
-
