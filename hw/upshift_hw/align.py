@@ -15,6 +15,15 @@ from upshift.formats import Fixed
 from upshift_hw.shapes import shape_of
 
 
+def require_fixed(config: UnitConfig) -> None:
+    """Raise ValueError unless gradients are fixed-point."""
+    if not isinstance(config.gradient, Fixed):
+        raise ValueError(
+            f"the gateware takes fixed-point gradients, not {config.gradient}: "
+            "allowed are formats such as 16.12"
+        )
+
+
 class FixedAlign(wiring.Component):
     """Shift one fixed-point gradient right by the rate exponent and saturate it.
 
@@ -38,11 +47,7 @@ class FixedAlign(wiring.Component):
     latency = 1
 
     def __init__(self, config: UnitConfig):
-        if not isinstance(config.gradient, Fixed):
-            raise ValueError(
-                f"the gateware takes fixed-point gradients, not {config.gradient}: "
-                "allowed are formats such as 16.12"
-            )
+        require_fixed(config)
         self.config = config
         rate = next(f for f in layout.command(config) if f.name == "rate")
         super().__init__(

@@ -1,7 +1,4 @@
-"""From commands to beats: what is refused, when a beat may start, which lanes it touches."""
-
-from functools import reduce
-from operator import or_
+"""From commands to beats: when a beat may start and which lanes it touches."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -9,8 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from upshift import layout
 from upshift.config import UnitConfig
-from upshift.layout import Operation
 from upshift.report import Refusal
+from upshift_hw.command import CommandChecker
+from upshift_hw.hazard import HazardTracker
 from upshift_hw.shapes import layout_of
 
 
@@ -27,12 +25,8 @@ def beat_layout(config: UnitConfig) -> data.StructLayout:
     )
 
 
-def _bit(cause: Refusal) -> int:
-    return cause.bit_length() - 1
-
-
 class BurstSequencer(wiring.Component):
-    """Check commands and issue their beats, one per clock.
+    """Issue the beats of checked commands, one per clock.
 
     A refused burst takes its beats from the gradient stream all the same, with an empty mask, so
     that the stream stays in step. A command without beats (a raise, an empty burst) issues one
@@ -98,118 +92,61 @@ class BurstSequencer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self.config
-        lane_bits = config.lanes.bit_length() - 1
-        everything = (1 << config.lanes) - 1
-
-        # -- the command that comes next, and what is wrong with it --------------------------
-        pending = Signal()
-        command = Signal.like(self.command.payload)
-        accept = Signal()
-        m.d.comb += self.command.ready.eq(~pending | accept)
-        with m.If(self.command.ready):
-            m.d.sync += [pending.eq(self.command.valid), command.eq(self.command.payload)]
-
-        update = Signal()
-        wants_beats = Signal()
-        offset = command.base[:lane_bits]
-        end = Signal(len(command.count) + 1)  # last element, counted from lane 0 of the first row
-        m.d.comb += [
-            update.eq(command.operation == Operation.UPDATE),
-            wants_beats.eq(update & command.count.any()),
-            end.eq(offset + command.count - 1),
-        ]
-
-        refusal = Signal(len(Refusal))
-        with m.If(command.resolution < self.floor):
-            m.d.comb += refusal[_bit(Refusal.FLOOR)].eq(1)
-        with m.If(command.resolution > config.max_resolution):
-            m.d.comb += refusal[_bit(Refusal.FRACTION)].eq(1)
-        if config.max_rate + 1 < 1 << len(command.rate):
-            with m.If(update & (command.rate > config.max_rate)):
-                m.d.comb += refusal[_bit(Refusal.RATE)].eq(1)
-        with m.If(update & ~wants_beats):
-            m.d.comb += refusal[_bit(Refusal.COUNT)].eq(1)
-        with m.If(wants_beats & (command.base + command.count > config.depth)):
-            m.d.comb += refusal[_bit(Refusal.RANGE)].eq(1)
+        m.submodules.command_check = checker = CommandChecker(self.config)
+        m.submodules.hazards = tracker = HazardTracker(self.config, distance=self.distance)
+        wiring.connect(m, wiring.flipped(self.command), checker.i)
 
         # -- the command in progress -----------------------------------------------------------
-        beats_left = Signal(len(end) - lane_bits)  # after this one
-        has_beats = Signal()
-        first = Signal()
-        first_mask = Signal(config.lanes)
-        last_mask = Signal(config.lanes)
-        row = Signal.like(self.beat.row)
-        current = Signal.like(self.beat.refusal)
-        issue = Signal()
-        finish = Signal()
-
+        plan = Signal.like(checker.plan)
+        first, last, finish = Signal(), Signal(), Signal()
         m.d.comb += [
-            accept.eq(pending & (~self.active | finish) & self.report_free & ~self.hold),
-            self.started.eq(accept),
-            self.refused.eq(Mux(accept, refusal, 0)),
-        ]
-        with m.If(finish):
-            m.d.sync += self.active.eq(0)
-        with m.If(issue):
-            m.d.sync += [first.eq(0), row.eq(row + 1), beats_left.eq(beats_left - 1)]
-        with m.If(accept):
-            m.d.sync += [
-                self.active.eq(1),
-                first.eq(1),
-                has_beats.eq(wants_beats),
-                beats_left.eq(Mux(wants_beats, end[lane_bits:], 0)),
-                first_mask.eq(everything << offset),
-                last_mask.eq(everything >> ~end[:lane_bits]),
-                row.eq(command.base[lane_bits:]),
-                self.rate.eq(command.rate),
-                self.resolution.eq(command.resolution),
-                current.eq(refusal),
-            ]
-            with m.If(~update & ~refusal.any()):
-                m.d.sync += self.floor.eq(command.resolution)
-
-        # -- the beat of this clock --------------------------------------------------------------
-        last = Signal()
-        touch = has_beats & ~current.any()
-        m.d.comb += [
-            last.eq(beats_left == 0),
-            self.beat.row.eq(row),
-            self.beat.mask.eq(
-                Mux(first, first_mask, everything)
-                & Mux(last, last_mask, everything)
-                & touch.replicate(config.lanes)
+            last.eq(plan.beats_left == 0),
+            finish.eq(self.valid & last),
+            checker.take.eq(
+                checker.valid & (~self.active | finish) & self.report_free & ~self.hold
             ),
+            self.started.eq(checker.take),
+            self.refused.eq(Mux(checker.take, checker.plan.refusal, 0)),
+            self.floor.eq(checker.floor),
+            self.rate.eq(plan.rate),
+            self.resolution.eq(plan.resolution),
+        ]
+        with m.If(checker.take):
+            m.d.sync += [self.active.eq(1), first.eq(1), plan.eq(checker.plan)]
+        with m.Elif(self.valid):
+            m.d.sync += [
+                self.active.eq(~last),
+                first.eq(0),
+                plan.row.eq(plan.row + 1),
+                plan.beats_left.eq(plan.beats_left - 1),
+            ]
+
+        # -- the beat of this clock ------------------------------------------------------------
+        every_lane = (1 << self.config.lanes) - 1
+        mask = Signal(self.config.lanes)
+        with m.If(plan.has_beats & ~plan.refusal.any()):
+            m.d.comb += mask.eq(
+                Mux(first, plan.first_mask, every_lane) & Mux(last, plan.last_mask, every_lane)
+            )
+        m.d.comb += [
+            tracker.row.eq(plan.row),
+            tracker.mask.eq(mask),
+            tracker.start.eq(self.valid),
+            self.gradient_ready.eq(self.active & plan.has_beats & ~tracker.hazard),
+            self.valid.eq(self.active & (self.gradient_valid | ~plan.has_beats) & ~tracker.hazard),
+            self.beat.row.eq(plan.row),
+            self.beat.mask.eq(mask),
             self.beat.first.eq(first),
             self.beat.last.eq(last),
-            self.beat.refusal.eq(current),
+            self.beat.refusal.eq(plan.refusal),
         ]
 
-        in_flight = []
-        touched = Mux(issue, self.beat.mask, 0)
-        touched_row = row
-        for age in range(1, self.distance):
-            mask = Signal(config.lanes, name=f"mask_{age}_ago")
-            then = Signal.like(row, name=f"row_{age}_ago")
-            m.d.sync += [mask.eq(touched), then.eq(touched_row)]
-            in_flight.append((then == row) & (mask & self.beat.mask).any())
-            touched, touched_row = mask, then
-        hazard = Signal()
-        m.d.comb += hazard.eq(reduce(or_, in_flight))
-
+        # -- where the clocks go ---------------------------------------------------------------
+        in_burst = self.active & plan.has_beats
+        blocked = checker.valid & ~self.active & ~self.report_free
         m.d.comb += [
-            self.gradient_ready.eq(self.active & has_beats & ~hazard),
-            issue.eq(self.active & (self.gradient_valid | ~has_beats) & ~hazard),
-            self.valid.eq(issue),
-            finish.eq(issue & last),
-        ]
-
-        # -- where the clocks go --------------------------------------------------------------------
-        starved = self.active & has_beats & ~self.gradient_valid
-        blocked = pending & ~self.active & ~self.report_free
-        m.d.comb += [
-            self.waiting.eq(self.active & has_beats & self.gradient_valid & hazard),
-            self.stalled.eq(starved | blocked),
-            self.counting.eq(self.active & has_beats | blocked),
+            self.waiting.eq(in_burst & self.gradient_valid & tracker.hazard),
+            self.stalled.eq((in_burst & ~self.gradient_valid) | blocked),
+            self.counting.eq(in_burst | blocked),
         ]
         return m

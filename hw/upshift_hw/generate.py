@@ -16,7 +16,7 @@ from amaranth.hdl import Fragment, Shape
 from amaranth.lib.wiring import In
 
 import upshift
-from upshift import layout, registers, vectors
+from upshift import layout, registers, tables, vectors
 from upshift.config import UnitConfig
 from upshift.formats import Fixed
 from upshift.layout import Fields
@@ -35,6 +35,8 @@ _PORTS = {
     "bus__write_enable": "write a register",
     "bus__write_data": "what to write",
 }
+ELEMENTS = 1000
+"""Single updates in ``vectors/elements.hex``."""
 _HANDSHAKE = {"valid": "there is a payload", "ready": "the payload is taken"}
 
 
@@ -121,6 +123,7 @@ def _contents(config: UnitConfig, bursts: int, seed: int) -> dict[str, str]:
         "upshift.v": _heading(config) + export.to_verilog(config),
         **{name: _page(name, values) for name in ("upshift_tb.v", "upshift.vlt", "upshift.core")},
         **hexadecimal,
+        "vectors/elements.hex": tables.to_hex(tables.element_vectors(config, ELEMENTS, seed)),
         "config.json": _configuration(config),
         "registers.json": registers.to_json(),
         "registers.md": "# Registers\n\n" + registers.to_markdown(),

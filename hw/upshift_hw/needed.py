@@ -37,7 +37,7 @@ class NeededResolution(wiring.Component):
     valid : Out
         Some gradient of these lanes is not zero.
     needed : Out
-        q_min of these lanes, a signed integer; meaningless unless `valid`.
+        q_min of these lanes, a signed integer; 0 unless `valid`.
     """
 
     latency = 3
@@ -77,6 +77,6 @@ class NeededResolution(wiring.Component):
 
         m.d.sync += [
             self.valid.eq(some),
-            self.needed.eq(late_rate + fmt.fraction - log),
+            self.needed.eq(Mux(some, late_rate + fmt.fraction - log, 0)),
         ]
         return m

@@ -17,7 +17,7 @@ from amaranth.lib.wiring import In, Out
 
 from upshift import layout, registers
 from upshift.config import UnitConfig
-from upshift_hw.align import FixedAlign
+from upshift_hw.align import FixedAlign, require_fixed
 from upshift_hw.burst import BurstSequencer
 from upshift_hw.lane import Lane
 from upshift_hw.memory import WeightMemory
@@ -64,12 +64,14 @@ class UpdateUnit(wiring.Component):
         Registers.
     """
 
+    latency = 1 + FixedAlign.latency + Lane.latency
+    # A row is read with the stage that rounds, and can be read again once it is written.
+    _read_stage = 1 + FixedAlign.latency
+    distance = latency - _read_stage + 1
+
     def __init__(self, config: UnitConfig):
+        require_fixed(config)
         self.config = config
-        self.latency = 1 + FixedAlign.latency + Lane.latency
-        # A row is read with the stage that rounds, and can be read again once it is written.
-        self._read_stage = 1 + FixedAlign.latency
-        self.distance = self.latency - self._read_stage + 1
         super().__init__(
             {
                 "i_command": In(stream.Signature(layout_of(layout.command(config)))),
@@ -87,13 +89,9 @@ class UpdateUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self.config
-
-        m.submodules.sequencer = sequencer = BurstSequencer(config, distance=self.distance)
-        m.submodules.memory = memory = WeightMemory(config)
-        m.submodules.reports = reports = ReportCollector(config)
-        m.submodules.needed_resolution = needed = NeededResolution(config)
-
+        m.submodules.sequencer = sequencer = BurstSequencer(self.config, distance=self.distance)
+        m.submodules.memory = memory = WeightMemory(self.config)
+        m.submodules.reports = reports = ReportCollector(self.config)
         wiring.connect(m, wiring.flipped(self.i_command), sequencer.command)
         wiring.connect(m, wiring.flipped(self.o_report), reports.o)
         m.d.comb += [
@@ -103,12 +101,20 @@ class UpdateUnit(wiring.Component):
             reports.started.eq(sequencer.started),
         ]
 
-        # -- the pipeline: stage n holds what entered n clocks ago ---------------------------
+        # Stage n holds the beat that started n clocks ago.
         valid, beat = [sequencer.valid], [sequencer.beat]
         for stage in range(1, self.latency + 1):
             valid.append(Signal(name=f"valid_{stage}"))
             beat.append(Signal(sequencer.beat.shape(), name=f"beat_{stage}"))
             m.d.sync += [valid[stage].eq(valid[stage - 1]), beat[stage].eq(beat[stage - 1])]
+        m.d.comb += [
+            memory.read_row.eq(beat[self._read_stage].row),
+            memory.read_enable.eq(valid[self._read_stage]),
+            memory.write_row.eq(beat[-1].row),
+            memory.write_mask.eq(Mux(valid[-1], beat[-1].mask, 0)),
+            reports.valid.eq(valid[-1]),
+            reports.beat.eq(beat[-1]),
+        ]
 
         gradients = Signal.like(self.i_gradients.payload)
         rate = Signal.like(sequencer.rate)
@@ -118,16 +124,24 @@ class UpdateUnit(wiring.Component):
             rate.eq(sequencer.rate),
             resolution.eq(sequencer.resolution),
         ]
+        self._lanes(m, memory, reports, gradients=gradients, rate=rate, resolution=resolution)
+        self._needed(m, reports, gradients=gradients, rate=rate, mask=beat[1].mask)
 
-        ones = (1 << (config.weight.fraction + 1)) - 1
-        low = Signal(config.weight.fraction + 1)
+        busy = Signal()
+        m.d.comb += busy.eq(sequencer.active | reduce(or_, valid[1:]))
+        self._host(m, busy, memory, sequencer)
+        self._registers(m, busy, sequencer)
+        return m
+
+    def _lanes(self, m, memory, reports, *, gradients, rate, resolution):
+        """Connect the datapath; gradients, rate and resolution are those of stage 1."""
+        ones = (1 << (self.config.weight.fraction + 1)) - 1
+        low = Signal(self.config.weight.fraction + 1)
         m.d.sync += low.eq(ones >> resolution)
         half = low & ~(low >> 1)
-
-        nonzero, saturated = Signal(config.lanes), Signal(config.lanes)
-        for j in range(config.lanes):
-            m.submodules[f"align{j}"] = align = FixedAlign(config)
-            m.submodules[f"lane{j}"] = lane = Lane(config)
+        for j in range(self.config.lanes):
+            m.submodules[f"align{j}"] = align = FixedAlign(self.config)
+            m.submodules[f"lane{j}"] = lane = Lane(self.config)
             m.d.comb += [
                 align.gradient.eq(gradients[j]),
                 align.rate.eq(rate),
@@ -136,49 +150,35 @@ class UpdateUnit(wiring.Component):
                 lane.low.eq(low),
                 lane.weight.eq(memory.read_weights[j]),
                 memory.write_weights[j].eq(lane.new_weight),
-                nonzero[j].eq(lane.nonzero),
-                saturated[j].eq(lane.saturated),
+                reports.nonzero[j].eq(lane.nonzero),
+                reports.saturated[j].eq(lane.saturated),
             ]
 
-        write = beat[self.latency]
-        m.d.comb += [
-            memory.write_row.eq(write.row),
-            memory.write_mask.eq(Mux(valid[self.latency], write.mask, 0)),
-        ]
-
-        # -- what the report says ----------------------------------------------------------------
+    def _needed(self, m, reports, *, gradients, rate, mask):
+        """Connect q_min, delayed until its beat is written."""
+        m.submodules.needed_resolution = needed = NeededResolution(self.config)
         m.d.comb += [
             needed.gradients.eq(gradients),
-            needed.mask.eq(beat[1].mask),
+            needed.mask.eq(mask),
             needed.rate.eq(rate),
         ]
-        needed_valid, needed_value = needed.valid, needed.needed
+        valid, value = needed.valid, needed.needed
         for stage in range(1 + needed.latency, self.latency):
             later_valid = Signal(name=f"needed_valid_{stage + 1}")
-            later_value = Signal.like(needed_value, name=f"needed_{stage + 1}")
-            m.d.sync += [later_valid.eq(needed_valid), later_value.eq(needed_value)]
-            needed_valid, needed_value = later_valid, later_value
-        m.d.comb += [
-            reports.valid.eq(valid[self.latency]),
-            reports.beat.eq(write),
-            reports.nonzero.eq(nonzero),
-            reports.saturated.eq(saturated),
-            reports.needed_valid.eq(needed_valid),
-            reports.needed.eq(needed_value),
-        ]
+            later_value = Signal.like(value, name=f"needed_{stage + 1}")
+            m.d.sync += [later_valid.eq(valid), later_value.eq(value)]
+            valid, value = later_valid, later_value
+        m.d.comb += [reports.needed_valid.eq(valid), reports.needed.eq(value)]
 
-        # -- host accesses, between bursts ---------------------------------------------------------
-        busy = Signal()
+    def _host(self, m, busy, memory, sequencer):
+        """Serve host accesses between bursts, over the ports of the memory that are idle then."""
         read_waits = Signal()
         access = self.i_access.payload
         m.d.comb += [
-            busy.eq(sequencer.active | reduce(or_, valid[1:])),
             sequencer.hold.eq(self.i_access.valid | read_waits),
             self.i_access.ready.eq(~busy & (~read_waits | self.o_weights.ready)),
             self.o_weights.valid.eq(read_waits),
             self.o_weights.payload.eq(memory.read_weights),
-            memory.read_row.eq(beat[self._read_stage].row),
-            memory.read_enable.eq(valid[self._read_stage]),
         ]
         with m.If(self.o_weights.ready):
             m.d.sync += read_waits.eq(0)
@@ -194,10 +194,11 @@ class UpdateUnit(wiring.Component):
                 m.d.comb += memory.read_enable.eq(1)
                 m.d.sync += read_waits.eq(1)
 
-        # -- registers ----------------------------------------------------------------------------------
+    def _registers(self, m, busy, sequencer):
+        """Connect the register bank and count clocks."""
         m.submodules.bank = bank = RegisterBank()
         wiring.connect(m, wiring.flipped(self.bus), bank.bus)
-        identity = registers.identity(config)
+        identity = registers.identity(self.config)
         m.d.comb += [
             bank.magic_value.eq(identity["magic"]),
             Cat(bank.version_gateware, bank.version_protocol).eq(identity["version"]),
@@ -207,12 +208,10 @@ class UpdateUnit(wiring.Component):
             bank.status_floor.eq(sequencer.floor),
             bank.error_refusal.eq(sequencer.refused),
         ]
-        taken = self.i_gradients.valid & self.i_gradients.ready
         for port, event in (
             (bank.clocks_value, sequencer.counting),
-            (bank.beats_value, taken),
+            (bank.beats_value, self.i_gradients.valid & self.i_gradients.ready),
             (bank.stalls_value, sequencer.stalled),
             (bank.waits_value, sequencer.waiting),
         ):
             m.d.sync += port.eq(port + event)
-        return m

@@ -34,8 +34,7 @@ class PysimResult:
     weights : ndarray of int64, shape (depth,)
         Raw weights at the end.
     reports : list of dict
-        Report fields, one per command, in order. ``needed`` is 0 where ``needed_valid`` is, as
-        in `upshift.vectors.expect`.
+        Report fields, one per command, in order.
     clocks : int
         Clocks from the first command offered to the last report taken.
     counters : dict
@@ -143,8 +142,7 @@ class UnitDriver:
     def report(self) -> dict[str, int]:
         """Return the fields of the report that is offered now."""
         word = self.context.get(self.unit.o_report.payload.as_value())
-        fields = layout.unpack(self._report_fields, word)
-        return fields | {"needed": fields["needed"] if fields["needed_valid"] else 0}
+        return layout.unpack(self._report_fields, word)
 
     async def _access(self, payload: int) -> None:
         self.offer(self.unit.i_access, payload)

@@ -148,8 +148,7 @@ class RtlDevice(Device):
             bursts.append(self._enqueue(*command.fields().values()))
         self.flush()
         names = [field.name for field in layout.report(self.config)]
-        reports = [dict(zip(names, burst.report or (), strict=True)) for burst in bursts]
-        return [r | {"needed": r["needed"] if r["needed_valid"] else 0} for r in reports]
+        return [dict(zip(names, burst.report or (), strict=True)) for burst in bursts]
 
     def bare_loop(self, bursts: int, beats: int, gradients: Raw, *, rate: int = 0) -> float:
         """Run full-width bursts without the device API and return the seconds they took.

@@ -16,6 +16,9 @@ from typing import Any
 
 from upshift.formats import Fixed, Float, Format, parse
 
+_DEFAULT_WEIGHT = Fixed(18, 16)  # block RAMs are 18 bits wide; fewer fraction bits stall sooner
+_DEFAULT_GRADIENT = Fixed(16, 12)
+
 
 def _integer(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
@@ -47,8 +50,8 @@ class UnitConfig:
     """
 
     lanes: int = 8
-    weight: Fixed = Fixed(18, 16)
-    gradient: Format = Fixed(16, 12)
+    weight: Fixed = _DEFAULT_WEIGHT
+    gradient: Format = _DEFAULT_GRADIENT
     depth: int = 4096
     max_rate: int = 31
 

@@ -230,7 +230,8 @@ def step(
     """
     if w.shape != h.shape or w.dtype != h.dtype:
         raise ValueError(
-            f"w ({w.dtype}, shape {tuple(w.shape)}) and h ({h.dtype}, shape {tuple(h.shape)}) differ"
+            f"w ({w.dtype}, shape {tuple(w.shape)}) and "
+            f"h ({h.dtype}, shape {tuple(h.shape)}) differ"
         )
     if weight is not None:
         if weight.width > widest_fixed(w.dtype):

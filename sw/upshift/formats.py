@@ -224,12 +224,12 @@ class Float:
         """Like `encode`; also return how many finite values overflowed to infinity."""
         array = _as_numbers(values)
         _refuse_nan(array, self.name)
-        if array.dtype.kind in "iu" and array.size:
-            if max(int(array.max()), -int(array.min())) > 2**53:
-                raise ValueError(
-                    f"integers above 2**53 in magnitude cannot be encoded as {self.name}: "
-                    f"got {array.min()} to {array.max()}"
-                )
+        integers = array.dtype.kind in "iu" and array.size > 0
+        if integers and max(int(array.max()), -int(array.min())) > 2**53:
+            raise ValueError(
+                f"integers above 2**53 in magnitude cannot be encoded as {self.name}: "
+                f"got {array.min()} to {array.max()}"
+            )
         exact = array.astype(np.float64)
         with np.errstate(over="ignore", under="ignore"):
             single = exact.astype(np.float32)

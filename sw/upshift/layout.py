@@ -78,7 +78,7 @@ def report(config: UnitConfig) -> Fields:
         Field("saturated", count, "weights that were clamped"),
         Field("nonfinite", count, "gradients that were infinite or NaN"),
         Field("needed_valid", 1, "some finite gradient is not zero"),
-        Field("needed", needed_bits(config), "q_min, unclipped", signed=True),
+        Field("needed", needed_bits(config), "q_min, unclipped; 0 if not valid", signed=True),
         Field("refusal", len(Refusal), "causes of a refusal, 0 when accepted"),
     )
 

@@ -52,28 +52,7 @@ def render(outcome: Run, phases: dict[str, float]) -> str:
         phases=phases,
         versions=versions | {"Python": platform.python_version()},
         equal=len(set(outcome.digests.values())) == 1,
-        plots=[
-            (title, caption, _svg(figure(outcome)))
-            for title, caption, figure in (
-                (
-                    "Loss and accuracy",
-                    "Cross-entropy on the training images, share of the test images recognised.",
-                    _plot_learning,
-                ),
-                (
-                    "Resolution",
-                    "q in force at the end of each epoch, inside the band of the schedule. Arrows "
-                    "say what raised it: the schedule, or a tensor whose whole step would have "
-                    "been zero.",
-                    _plot_resolution,
-                ),
-                (
-                    "Steps that quantize to zero",
-                    "Share of all weight updates of an epoch whose quantized step was zero.",
-                    _plot_zero_share,
-                ),
-            )
-        ],
+        plots=[(title, caption, _svg(plot(outcome))) for title, caption, plot in _PLOTS],
     )
 
 
@@ -126,3 +105,23 @@ def _plot_zero_share(outcome: Run) -> Figure:
         axes.plot(t, [100 * epoch.zero_share for epoch in outcome.epochs], color=_BLUE)
         axes.set(xlabel="epoch", ylabel="zero steps, %", ylim=(0, 100))
         return figure
+
+
+_PLOTS = (
+    (
+        "Loss and accuracy",
+        "Cross-entropy on the training images; share of the test images that were recognised.",
+        _plot_learning,
+    ),
+    (
+        "Resolution",
+        "Resolution q at the end of each epoch, inside the band of the schedule. Arrows say why "
+        "it rose: by the schedule, or for a tensor whose whole step would have been zero.",
+        _plot_resolution,
+    ),
+    (
+        "Steps that quantize to zero",
+        "Share of all weight updates of an epoch whose quantized step was zero.",
+        _plot_zero_share,
+    ),
+)

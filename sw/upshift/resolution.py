@@ -95,6 +95,7 @@ class Policy(ABC):
         """Detach the policy from its optimizer."""
         self._bound, self._fraction = False, None
 
+    @abstractmethod
     def step(self) -> None:
         """Begin the next epoch."""
 
@@ -167,6 +168,9 @@ class Constant(Policy):
     q : int
         Resolution index, 0 to 64.
     """
+
+    def step(self) -> None:
+        """Begin the next epoch: nothing changes."""
 
     def observe(self, tensor: int, needed: int | None) -> int:
         """Return q."""

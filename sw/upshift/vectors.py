@@ -125,8 +125,9 @@ def corners(config: UnitConfig) -> dict[str, list[Vector]]:
         update(address, [high], rate=0, resolution=finest) for address in range(min(depth, lanes))
     ]
     cases["back to back"] = [
-        update(0, [(-1) ** n * high], rate=n % 2 * config.max_rate, resolution=finest - n % 2)
-        for n in range(6)
+        update(0, [sign * high], rate=rate, resolution=resolution)
+        for sign, rate, resolution in 3
+        * ((1, 0, finest), (-1, config.max_rate, max(finest - 1, 0)))
     ]
     if depth >= 3 * lanes:
         ramp = [(n * (high // (2 * lanes) or 1)) % high for n in range(3 * lanes)]
@@ -156,7 +157,7 @@ def _refused(config: UnitConfig) -> list[Command]:
     commands = [
         Command(Operation.UPDATE, 0, 1, 0, finest + 1),
         Command(Operation.UPDATE, 0, 0, 0, finest),
-        Command(Operation.UPDATE, depth - 1, 2, 0, finest),
+        Command(Operation.UPDATE, max(depth - 1, 1), min(depth, 2), 0, finest),
         Command(Operation.UPDATE, depth, 1, 0, finest),
         Command(Operation.RAISE, resolution=finest + 1),
     ]

@@ -26,6 +26,8 @@ def test_modules_are_shared_and_the_top_comes_first():
         "upshift_reports",
         "upshift_reports_queue",
         "upshift_sequencer",
+        "upshift_sequencer_command_check",
+        "upshift_sequencer_hazards",
     ]
     assert len(re.findall(r"^  upshift_lane lane\d \(", verilog(), re.M)) == SMALL.lanes
 

@@ -38,6 +38,7 @@ FILES = {
     "upshift.vlt",
     "upshift_tb.v",
     "vectors/commands.hex",
+    "vectors/elements.hex",
     "vectors/final_weights.hex",
     "vectors/gradients.hex",
     "vectors/initial_weights.hex",

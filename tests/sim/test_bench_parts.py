@@ -264,11 +264,6 @@ def test_a_wrong_report_fails(bench, changes):
         bench.report(**changes)
 
 
-def test_needed_means_nothing_without_its_flag(bench):
-    bench.take(update(1, [0], rate=0, resolution=4))
-    bench.report(needed=5)
-
-
 def test_a_wrong_weight_fails(bench):
     weights = bench.board.unit.weights[4:8].copy()
     weights[2] ^= 1

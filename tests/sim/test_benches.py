@@ -160,7 +160,7 @@ def test_vectors_that_expect_something_else_fail(what, seed, tmp_path):
 
 
 def test_verilog_that_does_not_compile(monkeypatch, tmp_path):
-    monkeypatch.setattr(runner.export, "to_verilog", lambda config, fault: "module upshift(;")
+    monkeypatch.setattr(runner, "_verilog", lambda config, fault: "module upshift(;")
     with pytest.raises(BenchError, match=r"could not be built.*\n.*syntax error"):
         runner.run(
             UnitConfig(depth=8), "icarus", idle=False, stall=False, seed=0, directory=tmp_path

@@ -184,7 +184,7 @@ def test_words_outside_the_format_are_refused(fmt, raw, message):
 @pytest.mark.parametrize("fmt", [Fixed(4, 2), *FLOATS], ids=str)
 @pytest.mark.parametrize("raw", [[1.0], [True], [2**64]], ids=repr)
 def test_raw_words_are_integers(fmt, raw):
-    with pytest.raises(TypeError, match="raw words must be integers, not (float64|bool|object)"):
+    with pytest.raises(TypeError, match=r"raw words must be integers, not (float64|bool|object)"):
         fmt.decode(raw)
 
 

@@ -366,7 +366,7 @@ def test_a_device_that_lies_is_found_out():
     device.wrong = 0
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
-    with pytest.raises(DeviceError, match="parameter 0.*does not compute what the host does"):
+    with pytest.raises(DeviceError, match=r"parameter 0.*does not compute what the host does"):
         optimizer.step()
 
 

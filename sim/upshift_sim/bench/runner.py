@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from amaranth.hdl import Fragment
 from cocotb_tools.runner import Runner, get_runner
 
 from upshift.config import UnitConfig
@@ -232,12 +231,10 @@ def run(
     name += "-waves" if waves else ""
     runs = directory / f"{name}-{'idle' if idle else 'busy'}-{'stall' if stall else 'flow'}-{seed}"
     runs.mkdir(parents=True, exist_ok=True)
-    unit = UpdateUnit(config)
-    Fragment.get(unit, None)  # Amaranth warns of units that nobody elaborates
     case = Case(
         config=config.to_json(),
-        latency=unit.latency,
-        distance=unit.distance,
+        latency=UpdateUnit.latency,
+        distance=UpdateUnit.distance,
         idle=idle,
         stall=stall,
         seed=seed,

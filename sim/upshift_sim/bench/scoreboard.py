@@ -223,8 +223,6 @@ class Scoreboard:
             raise MismatchError("a report came that no finished command explains")
         burst = self._reported.popleft()
         report = layout.unpack(self._report, payload)
-        if not report["needed_valid"]:
-            report["needed"] = 0  # means nothing
         if report != burst.report:
             wrong = ", ".join(
                 f"{name} is {report[name]}, expected {burst.report[name]}"

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             fault=options.fault,
             waves=options.waves,
-            starting=lambda name: status.update(name),
+            starting=status.update,
         ):
             rungs.append(rung)
             if not options.json:
