@@ -32,6 +32,10 @@ _SCRIPT = (
 )
 
 
+class CompilerMissingError(DeviceError):
+    """There is no C++ compiler."""
+
+
 def cache_directory() -> Path:
     """Return where compiled units are kept: ``$XDG_CACHE_HOME/upshift`` or its default."""
     home = os.environ.get("XDG_CACHE_HOME")
@@ -43,7 +47,7 @@ def _compiler() -> str:
         found = shutil.which(name)
         if found:
             return found
-    raise DeviceError(
+    raise CompilerMissingError(
         "compiled RTL needs a C++ compiler, and none of c++, g++, clang++ is on the PATH: "
         "install one, for example with 'apt install g++'"
     )
@@ -95,8 +99,10 @@ def build(
 
     Raises
     ------
+    CompilerMissingError
+        If there is no C++ compiler.
     DeviceError
-        If there is no C++ compiler, or it fails.
+        If it fails, or Yosys does.
     """
 
     def timed(phase: str, start: float) -> float:
@@ -126,7 +132,10 @@ def build(
         (directory / "unit.il").write_text(rtlil)
         (directory / "unit_layout.h").write_text(layout_header(config))
         (directory / "harness.cpp").write_text(harness)
-        yosys.run(_SCRIPT, directory)
+        try:
+            yosys.run(_SCRIPT, directory)
+        except RuntimeError as error:
+            raise DeviceError(str(error)) from error
         clock = timed("RTLIL to C++ (Yosys)", clock)
         done = subprocess.run(
             [compiler, *_FLAGS, f"-I{yosys.cxxrtl_include()}", "harness.cpp", "-o", "unit.so"],

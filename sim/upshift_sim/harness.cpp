@@ -132,7 +132,8 @@ struct Feed {
         count = command[2];
         beat = 0;
         const int64_t offset = base % layout::LANES;
-        beats = command[0] == 0 ? (offset + count + layout::LANES - 1) / layout::LANES : 0;
+        const bool has_beats = command[0] == 0 && count;
+        beats = has_beats ? (offset + count + layout::LANES - 1) / layout::LANES : 0;
     }
 
     template <typename Word> inline void put_beat(Unit &unit, const Word *words) const {

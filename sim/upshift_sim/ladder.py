@@ -22,6 +22,7 @@ from upshift.layout import Operation
 from upshift.reference import Unit
 from upshift.vectors import Vector
 from upshift_sim.bench import runner
+from upshift_sim.compiled import CompilerMissingError
 from upshift_sim.pysim import simulate
 from upshift_sim.rtl import RtlDevice
 
@@ -128,7 +129,10 @@ def _compare(
     expected: tuple[Raw, Reports],
 ) -> Rung:
     clock = time.perf_counter()
-    weights, reports = run(plan)
+    try:
+        weights, reports = run(plan)
+    except CompilerMissingError as error:
+        return Rung(name, 0, 0, 0, "", str(error), time.perf_counter() - clock)
     seconds = time.perf_counter() - clock
     failure = ""
     different = np.flatnonzero(weights != expected[0])

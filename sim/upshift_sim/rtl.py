@@ -88,12 +88,6 @@ class RtlDevice(Device):
             if found != value:
                 raise DeviceError(f"the unit's {name} register is {found:#x}, not {value:#x}")
 
-    def counters(self) -> Counters:
-        """Return what the device has done since it was opened."""
-        self.flush()
-        self._count_events()
-        return Counters(self._bursts, self._elements, **self._events)
-
     def read_register(self, name: str) -> int:
         """Return the value of a register of `upshift.registers`."""
         address = registers.BY_NAME[name].address
@@ -219,6 +213,11 @@ class RtlDevice(Device):
             self.flush()
         return burst
 
+    def _counters(self) -> Counters:
+        self.flush()
+        self._count_events()
+        return Counters(self._bursts, self._elements, **self._events)
+
     def _count_events(self) -> None:
         for name in self._events:
             now = self.read_register(name)
@@ -262,4 +261,6 @@ def open_rtl(
     """Open ``rtl:`` or ``rtl:?fault=SEED``."""
     if address:
         raise ValueError(f"rtl: takes no address, got {address!r}")
+    if fault is not None and not fault.isdecimal():
+        raise ValueError(f"rtl: option fault={fault!r} is not allowed: a seed such as 1")
     return RtlDevice(config, fault=None if fault is None else int(fault))

@@ -256,7 +256,8 @@ class Float:
             If a word is negative or wider than the format.
         """
         bits = (self.check(raw) << (23 - self.mantissa)).astype(np.uint32)
-        return np.asarray(bits.view(np.float32).astype(np.float64))
+        with np.errstate(invalid="ignore"):  # a signalling NaN turns quiet
+            return np.asarray(bits.view(np.float32).astype(np.float64))
 
     def check(self, raw: ArrayLike) -> Raw:
         """Return `raw` as int64 if every word belongs to the format, raise otherwise."""

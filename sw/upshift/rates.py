@@ -34,9 +34,9 @@ def device_exponent(rate: float, max_rate: int, where: str) -> int:
     if k is not None and k <= max_rate:
         return k
     message = f"{where}: a device cannot apply learning rate {rate!r}: "
-    if not 0.0 < rate <= 1.0 or k is not None:
-        raise ValueError(message + f"allowed are powers of two from 2**-{max_rate} to 1")
     below = math.frexp(rate)[1] - 1
+    if not 0.0 < rate < 1.0 or below < -max_rate:
+        raise ValueError(message + f"allowed are powers of two from 2**-{max_rate} to 1")
     raise ValueError(
         message
         + f"it is not a power of two; the nearest are {2.0**below!r} (2**{below}) "

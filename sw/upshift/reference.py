@@ -15,7 +15,9 @@ does not clamp anyway.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -82,8 +84,7 @@ def step(
         raise ValueError(
             f"weights of shape {old.shape} and gradients of shape {words.shape} differ"
         )
-    check_rate(config, rate)
-    check_resolution(config, resolution)
+    rate, resolution = check_rate(config, rate), check_resolution(config, resolution)
 
     if isinstance(config.gradient, Fixed):
         aligned = _align_fixed(words, config.weight, config.gradient, rate)
@@ -195,19 +196,23 @@ class Unit:
         }
 
 
-def check_rate(config: UnitConfig, rate: int) -> None:
-    """Raise ValueError unless `rate` is an exponent the unit takes."""
+def check_rate(config: UnitConfig, rate: SupportsIndex) -> int:
+    """Return `rate` as an int; raise unless it is an exponent that the unit takes."""
+    rate = operator.index(rate)
     if not 0 <= rate <= config.max_rate:
         raise ValueError(f"rate exponent {rate} is not allowed: 0 to {config.max_rate}")
+    return rate
 
 
-def check_resolution(config: UnitConfig, resolution: int) -> None:
-    """Raise ValueError unless `resolution` is one the weights can hold."""
+def check_resolution(config: UnitConfig, resolution: SupportsIndex) -> int:
+    """Return `resolution` as an int; raise unless it is one that the weights can hold."""
+    resolution = operator.index(resolution)
     if not 0 <= resolution <= config.max_resolution:
         raise ValueError(
             f"resolution {resolution} is not allowed: "
             f"0 to the weights' {config.max_resolution} fraction bits"
         )
+    return resolution
 
 
 def _align_fixed(words: Raw, weight: Fixed, gradient: Fixed, rate: int) -> _Aligned:

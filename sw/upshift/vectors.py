@@ -157,6 +157,7 @@ def _refused(config: UnitConfig) -> list[Command]:
     commands = [
         Command(Operation.UPDATE, 0, 1, 0, finest + 1),
         Command(Operation.UPDATE, 0, 0, 0, finest),
+        Command(Operation.UPDATE, min(1, depth - 1), 0, 0, finest),
         Command(Operation.UPDATE, max(depth - 1, 1), min(depth, 2), 0, finest),
         Command(Operation.UPDATE, depth, 1, 0, finest),
         Command(Operation.RAISE, resolution=finest + 1),

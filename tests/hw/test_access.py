@@ -41,6 +41,7 @@ class Traffic:
         self.clock = 0
 
     async def step(self, *, take_row=True):
+        assert self.clock < 1000, "stuck"
         driver, unit, context = self.driver, self.driver.unit, self.driver.context
         driver.offer(unit.i_command, driver.command(self.bursts[0]) if self.bursts else None)
         driver.offer(unit.i_gradients, driver.beat([64] * 4))

@@ -62,6 +62,7 @@ class Watch:
         self.clocks = 0
 
     async def clock(self, beat=None, *, started=False, ready=True):
+        assert self.clocks < 20000, "stuck"
         c, context = self.collector, self.context
         context.set(c.started, started)
         context.set(c.valid, beat is not None)

@@ -66,7 +66,7 @@ def test_training_on_a_broken_unit_ends_with_one(capsys, fault):
     ("fault", "status", "broken"),
     [
         (None, 0, set()),
-        (1, 1, {"compiled RTL", "Icarus, cocotb", "Verilator, cocotb"}),
+        (3, 1, {"compiled RTL", "Icarus, cocotb", "Verilator, cocotb"}),
     ],
 )
 def test_verify_climbs_all_rungs_and_notices_a_broken_unit(capsys, tmp_path, fault, status, broken):
@@ -88,7 +88,7 @@ def test_verify_climbs_all_rungs_and_notices_a_broken_unit(capsys, tmp_path, fau
     for rung in rungs.values():
         assert not rung["missing"]
         if not rung["failure"]:
-            assert rung["updates"] > 500
+            assert rung["updates"] > 300
             assert rung["weights"] >= 32
             assert rung["reports"] >= 40
 
@@ -97,9 +97,10 @@ def test_verify_prints_a_line_for_each_rung(capsys, monkeypatch):
     monkeypatch.setattr("upshift_sim.bench.runner.shutil.which", lambda *_, **__: None)
     assert cli.main(["verify", "--lanes", "1", "--depth", "16", "--bursts", "5"]) == 0
     captured = capsys.readouterr()
-    assert captured.out.count("  equal, ") == 4
-    assert captured.out.count("not run") == 2
+    assert captured.out.count("  equal, ") == 3
+    assert captured.out.count("not run") == 3
     assert "install Icarus Verilog" in captured.err
+    assert "needs a C++ compiler" in captured.err
 
 
 def test_bench_prints_ratios_of_one_run(capsys):

@@ -11,6 +11,7 @@ packages add devices through the entry-point group ``upshift.devices``.
 
 from __future__ import annotations
 
+import inspect
 from importlib.metadata import entry_points
 from urllib.parse import parse_qsl
 
@@ -61,12 +62,16 @@ def open(url: str, config: UnitConfig | None = None) -> Device:  # noqa: A001  (
     options = dict(parse_qsl(query, keep_blank_values=True))
     try:
         opener = points[scheme].load()
+        known = list(inspect.signature(opener).parameters)[2:]
+        for option in options:
+            if option not in known:
+                raise ValueError(f"{scheme}: has no option {option!r}: allowed are {known}")
+        device = opener(address, config or UnitConfig(), **options)
     except ImportError as error:
         raise DeviceError(
             f"{scheme}: needs the package {error.name}, which is not installed: "
             "pip install 'upshift[sim]'"
         ) from error
-    device = opener(address, config or UnitConfig(), **options)
     if not isinstance(device, Device):
         raise DeviceError(f"{scheme}: opened {device!r}, which is not a Device")
     return device

@@ -6,10 +6,11 @@ nothing.
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -94,13 +95,11 @@ class Device(ABC):
             If the array or the range does not fit; nothing is written.
         """
         raw, _ = self._raw(weights, self.config.weight, "weights")
-        self._check_range(base, raw.size)
-        self._write(base, raw)
+        self._write(self._check_range(base, raw.size)[0], raw)
 
     def read(self, base: int, count: int) -> Raw:
         """Return `count` raw weights from address `base` on, as int64."""
-        self._check_range(base, count)
-        return self._read(base, count)
+        return self._read(*self._check_range(base, count))
 
     def update(
         self, base: int, gradients: ArrayLike, *, rate: int, resolution: int
@@ -133,10 +132,12 @@ class Device(ABC):
         Takes and raises what `update` does; what the unit refuses is raised by ``result()``.
         """
         raw, clipped = self._raw(gradients, self.config.gradient, "gradients")
-        self._check_range(base, raw.size)
-        check_rate(self.config, rate)
-        check_resolution(self.config, resolution)
-        pending = self._submit(base, raw, rate, resolution)
+        pending = self._submit(
+            self._check_range(base, raw.size)[0],
+            raw,
+            check_rate(self.config, rate),
+            check_resolution(self.config, resolution),
+        )
         return _Clipped(pending, clipped) if clipped else pending
 
     def raise_floor(self, resolution: int) -> None:
@@ -149,12 +150,13 @@ class Device(ABC):
         RefusedError
             If it lies below the floor: a floor never falls.
         """
-        check_resolution(self.config, resolution)
-        self._raise_floor(resolution)
+        self._check_open()
+        self._raise_floor(check_resolution(self.config, resolution))
 
-    @abstractmethod
     def counters(self) -> Counters:
         """Return what the device has done since it was opened."""
+        self._check_open()
+        return self._counters()
 
     def close(self) -> None:
         """Release the device. Other calls then raise DeviceError."""
@@ -185,6 +187,9 @@ class Device(ABC):
     @abstractmethod
     def _raise_floor(self, resolution: int) -> None: ...
 
+    @abstractmethod
+    def _counters(self) -> Counters: ...
+
     # -- checks ---------------------------------------------------------------------------------
 
     def _raw(self, values: ArrayLike, fmt: Format, name: str) -> tuple[NDArray[Any], int]:
@@ -199,14 +204,19 @@ class Device(ABC):
             return array, 0  # a dtype this narrow has no word outside the format
         return fmt.check(array), 0
 
-    def _check_range(self, base: int, count: int) -> None:
+    def _check_open(self) -> None:
         if not self._open:
             raise DeviceError("the device is closed")
+
+    def _check_range(self, base: SupportsIndex, count: SupportsIndex) -> tuple[int, int]:
+        self._check_open()
+        base, count = operator.index(base), operator.index(count)
         if base < 0 or count < 1 or base + count > self.config.depth:
             raise ValueError(
                 f"weights {base} to {base + count - 1} are not allowed: "
                 f"one or more within 0 to {self.config.depth - 1}"
             )
+        return base, count
 
 
 class _Clipped:

