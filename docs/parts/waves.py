@@ -238,24 +238,24 @@ def _burst(base: int, count: int) -> Vector:
 
 
 def back_to_back() -> Trace:
-    """Three beats, and two of the next burst right behind them."""
+    """Record three beats, and two of the next burst right behind them."""
     return record(Plan(17, {"A": _burst(0, 24), "B": _burst(32, 16)}))
 
 
 def hazard() -> Trace:
-    """Two bursts on one row, and two that share a row but no lane."""
+    """Record two bursts on one row, and two that share a row but no lane."""
     bursts = {"A": _burst(24, 8), "B": _burst(24, 8), "C": _burst(40, 4), "D": _burst(44, 4)}
     return record(Plan(17, bursts))
 
 
 def host_access() -> Trace:
-    """A host read that is offered while a burst is in progress."""
+    """Record a host read that is offered while a burst is in progress."""
     read = layout.pack(layout.access(CONFIG), {"row": 2})
     return record(Plan(17, {"A": _burst(0, 24), "B": _burst(32, 16)}, access={3: read}))
 
 
 def register_bus() -> Trace:
-    """Reads of three registers, and a write that clears an error."""
+    """Record reads of three registers, and a write that clears an error."""
 
     async def refused(driver: UnitDriver) -> None:
         await driver.run([_burst(0, 8), vectors.update(0, [1], rate=0, resolution=17)])

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from upshift import layout
 from upshift.config import UnitConfig
+from upshift_hw.align import require_fixed
 from upshift_hw.shapes import shape_of
 
 
@@ -43,6 +44,7 @@ class NeededResolution(wiring.Component):
     latency = 3
 
     def __init__(self, config: UnitConfig):
+        require_fixed(config)
         self.config = config
         rate = next(f for f in layout.command(config) if f.name == "rate")
         super().__init__(

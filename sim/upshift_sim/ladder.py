@@ -19,7 +19,7 @@ from upshift import rational, vectors
 from upshift.config import UnitConfig
 from upshift.formats import Raw
 from upshift.layout import Operation
-from upshift.reference import Unit
+from upshift.reference import Command, Unit
 from upshift.vectors import Vector
 from upshift_sim.bench import runner
 from upshift_sim.compiled import CompilerMissingError
@@ -149,28 +149,27 @@ def _compare(
     return Rung(name, updates, weights.size, len(reports), failure, "", seconds)
 
 
-def _accepted(plan: Plan) -> Iterator[tuple[Vector, dict[str, int]]]:
-    """Yield each vector, with the report of the integer model where it does not update."""
+def _play(plan: Plan, update: Callable[[Command, Raw], dict[str, int]]) -> Reports:
+    """Return all reports; `update` makes those of accepted updates, the model the others."""
     unit = Unit(plan.config)
+    reports = []
     for vector in plan.vectors:
-        refusal = unit.refusal(vector.command)
-        if refusal or vector.command.operation == Operation.RAISE:
-            yield vector, unit.execute(vector.command, ())
+        command = vector.command
+        if unit.refusal(command) or command.operation != Operation.UPDATE:
+            reports.append(unit.execute(command, ()))
         else:
-            yield vector, {}
+            reports.append(update(command, vector.gradients))
+    return reports
 
 
 def _rationals(plan: Plan) -> tuple[Raw, Reports]:
     config, fmt = plan.config, plan.config.weight
     ulp = Fraction(1, 2**fmt.fraction)
     held = [int(word) * ulp for word in plan.weights]
-    reports = []
-    for vector, report in _accepted(plan):
-        if report:
-            reports.append(report)
-            continue
-        command = vector.command
-        values = [Fraction(float(g)) for g in config.gradient.decode(vector.gradients)]
+    highest = 2 * max(map(abs, config.needed_range))
+
+    def update(command: Command, gradients: Raw) -> dict[str, int]:
+        values = [Fraction(float(g)) for g in config.gradient.decode(gradients)]
         nonzero = saturated = 0
         for n, gradient in enumerate(values, command.base):
             held[n], stepped, clamped = rational.step(
@@ -178,9 +177,11 @@ def _rationals(plan: Plan) -> tuple[Raw, Reports]:
             )
             nonzero += stepped
             saturated += clamped
-        extremes = [min(values), max(values)]  # q_min is monotone in the magnitude
-        needed = rational.needed(extremes, command.rate, 2 * max(map(abs, config.needed_range)))
-        reports.append(_report(command.count, nonzero, saturated, needed))
+        # q_min is monotone in the magnitude, so the extremes decide.
+        needed = rational.needed([min(values), max(values)], command.rate, highest)
+        return _report(command.count, nonzero, saturated, needed)
+
+    reports = _play(plan, update)
     return np.array([int(value / ulp) for value in held]), reports
 
 
@@ -192,20 +193,18 @@ def _torch(plan: Plan) -> tuple[Raw, Reports]:
     config = plan.config
     dtype = torch.float32 if config.weight.width <= 25 else torch.float64
     held = torch.from_numpy(config.weight.decode(plan.weights)).to(dtype)
-    reports = []
-    for vector, report in _accepted(plan):
-        if report:
-            reports.append(report)
-            continue
-        command = vector.command
+
+    def update(command: Command, gradients: Raw) -> dict[str, int]:
         part = held[command.base : command.base + command.count]
-        h = torch.from_numpy(config.gradient.decode(vector.gradients))
+        h = torch.from_numpy(config.gradient.decode(gradients))
         if config.gradient.width <= equation.widest_fixed(dtype):
             h = h.to(dtype)
         scaled = equation.scale(h, 2.0**-command.rate)
         new, told = equation.apply(part, scaled, command.resolution, config.weight)
         part.copy_(new)
-        reports.append(_report(told.elements, told.nonzero, told.saturated, told.resolution_needed))
+        return _report(told.elements, told.nonzero, told.saturated, told.resolution_needed)
+
+    reports = _play(plan, update)
     return config.weight.encode(held.numpy()), reports
 
 

@@ -13,9 +13,8 @@ import upshift.device
 from upshift.config import UnitConfig
 from upshift.device import DeviceError
 from upshift.device.model import ModelDevice
-from upshift.formats import Fixed, bfloat16, float32
+from upshift.formats import Fixed, bfloat16
 from upshift.optim import Band, Constant, QtSGD
-from upshift.resolution import Policy
 
 CONFIG = UnitConfig(lanes=4, depth=64)
 
@@ -376,70 +375,3 @@ def test_an_optimizer_on_a_device_is_not_copied():
         optimizer = QtSGD(model.parameters(), 2**-3, resolution=Band(), device=device)
         with pytest.raises(TypeError, match=r"save its state_dict\(\)"):
             copy.deepcopy(optimizer)
-
-
-def _bound() -> Policy:
-    policy = Band()
-    policy.bind(None)
-    return policy
-
-
-BAD = {
-    "no policy": ({"resolution": 3}, TypeError, "resolution must be a policy such as Band"),
-    "bound policy": ({"resolution": _bound()}, RuntimeError, "belongs to another optimizer"),
-    "q beyond the fraction": (
-        {"resolution": Constant(17), "weight": Fixed(18, 16)},
-        ValueError,
-        "q 17 exceeds the weights' 16 fraction bits",
-    ),
-    "negative rate": ({"lr": -1.0}, ValueError, "lr -1.0 is not allowed"),
-    "rate is not a number": ({"lr": float("nan")}, ValueError, "lr nan is not allowed"),
-    "negative momentum": ({"momentum": -0.5}, ValueError, "momentum -0.5"),
-    "negative decay": ({"weight_decay": -1}, ValueError, "weight_decay -1"),
-    "nesterov alone": ({"nesterov": True}, ValueError, "nesterov needs a momentum"),
-    "too wide": ({"weight": Fixed(26, 8)}, ValueError, "26 bits: up to 25 bits allowed, or 54"),
-    "nonfinite": ({"nonfinite": "ignore"}, ValueError, "'raise' or 'skip'"),
-    "mirror": ({"mirror": "often"}, ValueError, "'read' or 'model'"),
-    "mirror of nothing": ({"mirror": "read"}, ValueError, "there is none"),
-    "base of nothing": ({"base": 8}, ValueError, "there is none"),
-    "check never": ({"check_every": 0}, ValueError, "check_every 0"),
-}
-
-
-@pytest.mark.parametrize(("arguments", "error", "message"), BAD.values(), ids=BAD)
-def test_bad_arguments_are_refused_and_change_nothing(arguments, error, message):
-    model = network()
-    before = bits(model)
-    options = {"lr": 2**-3, "resolution": Band()} | arguments
-    with pytest.raises(error, match=message):
-        QtSGD(model.parameters(), options.pop("lr"), **options)
-    assert same(before, bits(model))
-
-
-@pytest.mark.parametrize(
-    ("parameter", "error", "message"),
-    [
-        (torch.zeros(3).half(), TypeError, "torch.float16 is not allowed"),
-        (torch.zeros(3, dtype=torch.complex64), TypeError, "torch.complex64 is not allowed"),
-        (torch.zeros(3).to_sparse(), TypeError, "torch.sparse_coo"),
-        (torch.tensor([1.0, float("nan")]), ValueError, r"shape \(2,\) is not finite"),
-    ],
-)
-def test_bad_parameters_are_refused_and_leave_the_policy_free(parameter, error, message):
-    policy = Band()
-    with pytest.raises(error, match=message):
-        QtSGD([nn.Parameter(parameter)], 2**-3, resolution=policy, weight=Fixed(18, 16))
-    policy.bind(None)
-
-
-def test_formats_that_differ_from_the_devices_are_refused():
-    model = network()
-    with upshift.device.open("model:", CONFIG) as device:
-        with pytest.raises(
-            ValueError, match=r"weight format 16.12 differs from the device's 18.16"
-        ):
-            QtSGD(model.parameters(), 1, resolution=Band(), weight=Fixed(16, 12), device=device)
-        with pytest.raises(ValueError, match=r"gradient format float32 differs"):
-            QtSGD(model.parameters(), 1, resolution=Band(), gradient=float32, device=device)
-        with pytest.raises(ValueError, match=r"sizes \[20, 4, 12, 3\] end at address 69"):
-            QtSGD(model.parameters(), 1, resolution=Band(), device=device, base=30)

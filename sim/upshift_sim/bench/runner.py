@@ -169,6 +169,12 @@ def _build(
     stamp.write_text(digest)
 
 
+def _build_name(config: UnitConfig, simulator: str, fault: int | None, *, waves: bool) -> str:
+    name = f"{simulator}-{config.digest[:12]}"
+    name += "" if fault is None else f"-fault{fault}"
+    return name + ("-waves" if waves else "")
+
+
 def run(
     config: UnitConfig,
     simulator: str,
@@ -226,9 +232,7 @@ def run(
     if vectors is not None and vectors_file.load(vectors).config != config:
         raise ValueError(f"{vectors} was recorded for another configuration")
     directory = directory.resolve()
-    name = f"{simulator}-{config.digest[:12]}"
-    name += "" if fault is None else f"-fault{fault}"
-    name += "-waves" if waves else ""
+    name = _build_name(config, simulator, fault, waves=waves)
     runs = directory / f"{name}-{'idle' if idle else 'busy'}-{'stall' if stall else 'flow'}-{seed}"
     runs.mkdir(parents=True, exist_ok=True)
     case = Case(
