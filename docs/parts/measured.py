@@ -30,6 +30,9 @@ _COLUMNS: dict[Family, dict[str, tuple[str, ...]]] = {
 """Cell types of each column; a flip-flop of the iCE40 has many types that begin alike."""
 
 
+_NAMES: dict[Family, str] = {"ecp5": "ECP5", "ice40": "iCE40"}
+
+
 def area_table(configs: list[UnitConfig]) -> str:
     """Return the cells that each configuration needs for each family."""
     names = list(_COLUMNS["ecp5"])
@@ -49,7 +52,7 @@ def area_table(configs: list[UnitConfig]) -> str:
                 sum(n for kind, n in cells.items() if types and kind.startswith(types))
                 for types in columns.values()
             ]
-            lines.append(f"| {unit} | {family} | {' | '.join(map(str, counts))} |")
+            lines.append(f"| {unit} | {_NAMES[family]} | {' | '.join(map(str, counts))} |")
     return "\n".join(lines) + "\n"
 
 

@@ -160,7 +160,7 @@ def to_markdown(rows: list[Row]) -> str:
     ]
     lines += [
         "",
-        f"Median q_min of each parameter tensor: | {' | '.join(names)}".join(("| ", " |")),
+        f"| median q_min over all bursts | {' | '.join(names)} |",
         f"|---|{'---:|' * len(names)}",
     ]
     for row in rows:
@@ -175,11 +175,7 @@ def plot(rows: list[Row]) -> str:
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
-    settings = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "upshift",
-        "font.family": "Helvetica, Arial, sans-serif",
-    }
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "upshift"}
     with mpl.rc_context(settings):
         figure, axes = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
         for rate, colour in zip(RATES, ("#1f5fa8", "#b4690e", "#7a3e9d"), strict=True):

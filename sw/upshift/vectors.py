@@ -77,14 +77,16 @@ def expect(
     return unit.weights, reports
 
 
-def _tie(config: UnitConfig) -> tuple[int, int, int] | None:
+def tie(config: UnitConfig, *, negative: bool) -> tuple[int, int, int] | None:
     """Return (raw gradient, rate, resolution) whose step is exactly one half, if there is one."""
-    assert isinstance(config.gradient, Fixed)
+    if not isinstance(config.gradient, Fixed):
+        raise ValueError(f"ties are sought for fixed-point gradients, not {config.gradient}")
+    largest = config.gradient.width - (1 if negative else 2)
     for rate in range(config.max_rate + 1):
         for resolution in range(config.max_resolution, -1, -1):
             power = rate + config.gradient.fraction - resolution - 1
-            if 0 <= power <= config.gradient.width - 2:
-                return 1 << power, rate, resolution
+            if 0 <= power <= largest:
+                return (-1 if negative else 1) << power, rate, resolution
     return None
 
 
@@ -108,10 +110,9 @@ def corners(config: UnitConfig) -> dict[str, list[Vector]]:
     lanes, depth = config.lanes, config.depth
     cases: dict[str, list[Vector]] = {}
 
-    tie = _tie(config)
-    if tie:
-        half, rate, resolution = tie
-        cases["ties"] = [update(0, [half, -half][:depth], rate=rate, resolution=resolution)]
+    ties = [found for negative in (False, True) if (found := tie(config, negative=negative))]
+    if ties:
+        cases["ties"] = [update(0, [g], rate=k, resolution=q) for g, k, q in ties]
     cases["saturation"] = [
         update(0, [low, high][:depth], rate=0, resolution=finest) for _ in range(2)
     ]

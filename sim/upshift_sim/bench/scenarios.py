@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from upshift.vectors import initial_weights, standard, update
+from upshift.vectors import initial_weights, standard, tie, update
 from upshift_sim.bench import control, vectors_file
 from upshift_sim.bench.scoreboard import require
 from upshift_sim.bench.stimuli import ends
 from upshift_sim.bench.testbench import UnitBench
 from upshift_sim.bench.timing import check_clocks
-from upshift_sim.bench.unit_bins import tie
 
 Scenario = Callable[[UnitBench], Awaitable[None]]
 

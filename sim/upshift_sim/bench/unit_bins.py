@@ -20,6 +20,7 @@ from upshift.formats import Fixed
 from upshift.layout import Operation
 from upshift.reference import step
 from upshift.report import Refusal
+from upshift.vectors import tie
 from upshift_sim.bench.coverage import Coverage
 from upshift_sim.bench.scoreboard import Burst
 
@@ -66,19 +67,6 @@ def _fixed(config: UnitConfig) -> Fixed:
     if not isinstance(config.gradient, Fixed):
         raise ValueError(f"the benches take fixed-point gradients, not {config.gradient}")
     return config.gradient
-
-
-def tie(config: UnitConfig, *, negative: bool) -> tuple[int, int, int] | None:
-    """Return (raw gradient, rate, resolution) whose step is half a quantum, if there is one."""
-    gradient = _fixed(config)
-    largest = gradient.width - (0 if negative else 1)
-    for rate in range(config.max_rate + 1):
-        for resolution in range(config.max_resolution, -1, -1):
-            shift = rate + gradient.fraction - resolution
-            if 1 <= shift <= largest:
-                half = 1 << (shift - 1)
-                return (-half if negative else half), rate, resolution
-    return None
 
 
 def required(config: UnitConfig) -> set[Bin]:
