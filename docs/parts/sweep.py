@@ -194,6 +194,9 @@ def plot(rows: list[Row]) -> str:
             axes.fill_between(
                 FRACTIONS, worst, [100 * row.accuracy for row in swept], color=colour, alpha=0.15
             )
+            axes.plot(
+                [16], [100 * mine[-1].accuracy], "D", color=colour, markerfacecolor="none", ms=10
+            )
             axes.axhline(100 * mine[0].accuracy, color=colour, linestyle=":", linewidth=1.2)
         axes.set_xlabel("fraction bits F of the weights")
         axes.set_ylabel("test accuracy, %")

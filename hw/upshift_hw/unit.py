@@ -1,8 +1,13 @@
 """The update unit: gradient beats in, weights updated in place, one report per burst.
 
-    clock  0     1        2        3        4         5        6..8
-           beat  aligned  rounded  exact    clamped   counted  reported
-                          read     weight             written
+    clock 0   a beat is taken
+          1   gradients are aligned (q_min: masked and merged)
+          2   steps are rounded, weights are read
+          3   steps are subtracted
+          4   weights are clamped
+          5   weights are written, lanes are counted
+          6-8 counts are added up and queued
+          9   the report is offered
 
 The weight is read late, so that only `UpdateUnit.distance` clocks lie between a beat and the
 first beat that may read what it wrote.

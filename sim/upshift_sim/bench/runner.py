@@ -285,10 +285,12 @@ def _simulate(
     outcome = json.loads(result.read_text())
     error = outcome.pop("error")
     if error is not None:
-        raise BenchError(
+        failed = BenchError(
             f"{error}\n  {simulator}, configuration {case.config}, idle={case.idle}, "
-            f"stall={case.stall}, seed={case.seed}; see {log}"
+            f"stall={case.stall}, seed={case.seed}"
         )
+        failed.add_note(f"see {log}")  # in a traceback; a command's directory may be gone
+        raise failed
     return BenchResult(
         simulator=simulator,
         idle=case.idle,

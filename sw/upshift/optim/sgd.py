@@ -71,7 +71,8 @@ class QtSGD(QtOptimizer):
 
     A step whose elements all lie within half a grid step of zero changes nothing:
     ``abs(lambda * h) < 2**-(q+1)`` is the dead zone. `Band` raises q when a whole tensor falls
-    into it.
+    into it, up to its limit: small learning rates need a higher one, such as
+    ``Band(limit=weight.fraction)``.
 
     Examples
     --------
