@@ -89,13 +89,11 @@ def _payload(name: str, fields: Fields) -> str:
         "| bits | field | meaning |",
         "|---|---|---|",
     ]
-    offset = 0
-    for field in fields:
+    for offset, field in layout.places(fields):
         top = offset + field.width - 1
         bits = f"{top}:{offset}" if field.width > 1 else f"{offset}"
         sign = ", signed" if field.signed else ""
         lines.append(f"| {bits} | `{field.name}` | {field.doc}{sign} |")
-        offset += field.width
     return "\n".join(lines) + "\n"
 
 

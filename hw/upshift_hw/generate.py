@@ -186,11 +186,9 @@ def _meaning(field: layout.Field) -> str:
 
 
 def _bits(fields: Fields) -> Iterable[tuple[str, layout.Field]]:
-    offset = 0
-    for field in fields:
+    for offset, field in layout.places(fields):
         top = offset + field.width - 1
         yield f"[{top}:{offset}]" if field.width > 1 else f"[{offset}]", field
-        offset += field.width
 
 
 def _port_rows(unit: UpdateUnit) -> Iterable[str]:

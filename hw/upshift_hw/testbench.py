@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from upshift import layout, registers, vectors
 from upshift.config import UnitConfig
 from upshift.formats import Raw
-from upshift.layout import Fields, Operation
+from upshift.layout import Operation
 from upshift.vectors import Vector
 
 
@@ -125,21 +125,14 @@ def _parameters(config: UnitConfig, played: Sequence[Vector]) -> Iterable[str]:
     ):
         yield ""
         yield f"// Fields of a {heading}."
-        for offset, field in _offsets(fields):
+        for offset, field in layout.places(fields):
             yield f"localparam {prefix}{field.name.upper()}_LSB = {offset};"
             yield f"localparam {prefix}{field.name.upper()}_WIDTH = {field.width};"
 
 
-def _offsets(fields: Fields) -> Iterable[tuple[int, layout.Field]]:
-    offset = 0
-    for field in fields:
-        yield offset, field
-        offset += field.width
-
-
 def _comparisons(config: UnitConfig) -> Iterable[str]:
-    places = {field.name: offset for offset, field in _offsets(layout.report(config))}
-    for offset, field in _offsets(layout.report(config)):
+    places = {field.name: offset for offset, field in layout.places(layout.report(config))}
+    for offset, field in layout.places(layout.report(config)):
         top, missing = offset + field.width - 1, 64 - field.width
         bits = f"[{top}:{offset}]" if field.width > 1 else f"[{offset}]"
         actual, wanted = (

@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from upshift import layout
@@ -72,81 +71,92 @@ def layout_header(config: UnitConfig) -> str:
     ]
     for name in ("command", "report", "access"):
         lines.append(f"namespace {name} {{")
-        offset = 0
-        for field in getattr(layout, name)(config):
+        for offset, field in layout.places(getattr(layout, name)(config)):
             lines.append(f"constexpr unsigned {field.name}_offset = {offset};")
             lines.append(f"constexpr unsigned {field.name}_width = {field.width};")
-            offset += field.width
         lines.append("}")
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def build(
-    config: UnitConfig,
-    *,
-    fault: int | None = None,
-    progress: Callable[[str, float], None] = lambda phase, seconds: None,
-) -> Path:
-    """Return the shared library of a unit, compiling it unless it is in the cache.
+def build(config: UnitConfig, *, fault: int | None = None) -> tuple[Path, dict[str, float]]:
+    """Compile a unit unless it is in the cache.
 
     Parameters
     ----------
     config : UnitConfig
     fault : int, optional
         Seed of a one-bit fault (see `upshift_hw.export.to_rtlil`).
-    progress : callable, optional
-        Called with the name and the seconds of each finished phase.
+
+    Returns
+    -------
+    library : Path
+    seconds : dict
+        By phase.
 
     Raises
     ------
     CompilerMissingError
         If there is no C++ compiler.
     DeviceError
-        If it fails, or Yosys does.
+        If it fails, or Yosys does, or the cache cannot be written.
     """
-
-    def timed(phase: str, start: float) -> float:
-        now = time.perf_counter()
-        progress(phase, now - start)
-        return now
-
     compiler = _compiler()
+    seconds = {}
     clock = time.perf_counter()
+
+    def end(phase: str) -> None:
+        nonlocal clock
+        now = time.perf_counter()
+        seconds[phase] = now - clock
+        clock = now
+
     rtlil = export.to_rtlil(config, fault=fault)
     harness = (importlib.resources.files("upshift_sim") / "harness.cpp").read_text()
-    compiler_version = subprocess.run(
+    sources = {
+        "unit.il": rtlil,
+        "unit_layout.h": layout_header(config),
+        "harness.cpp": harness,
+    }
+    library = cache_directory() / f"{_key(compiler, sources)}.so"
+    end("gateware to RTLIL")
+    if library.exists():
+        return library, seconds
+
+    try:
+        library.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=library.parent) as name:
+            directory = Path(name)
+            for file, text in sources.items():
+                (directory / file).write_text(text)
+            yosys.run(_SCRIPT, directory)
+            end("RTLIL to C++ (Yosys)")
+            _compile(compiler, directory)
+            os.replace(directory / "unit.so", library)  # atomic: two builders cannot clash
+            end("C++ to native code (compiler)")
+    except DeviceError:
+        raise
+    except (OSError, RuntimeError) as error:
+        raise DeviceError(f"the unit could not be compiled: {error}") from error
+    return library, seconds
+
+
+def _key(compiler: str, sources: dict[str, str]) -> str:
+    """Return a hash of everything that decides what the library will be."""
+    version = subprocess.run(
         [compiler, "--version"], capture_output=True, text=True, check=True
     ).stdout
-    inputs = [rtlil, layout_header(config), harness, _SCRIPT, yosys.version(), compiler_version]
-    key = hashlib.sha256("\0".join([*inputs, *_FLAGS, _processor()]).encode()).hexdigest()
-    clock = timed("gateware to RTLIL", clock)
+    inputs = [*sources.values(), _SCRIPT, yosys.version(), version, *_FLAGS, _processor()]
+    return hashlib.sha256("\0".join(inputs).encode()).hexdigest()
 
-    library = cache_directory() / key[:2] / f"{key}.so"
-    if library.exists():
-        progress("compiled unit found in the cache", 0.0)
-        return library
 
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent) as name:
-        directory = Path(name)
-        (directory / "unit.il").write_text(rtlil)
-        (directory / "unit_layout.h").write_text(layout_header(config))
-        (directory / "harness.cpp").write_text(harness)
-        try:
-            yosys.run(_SCRIPT, directory)
-        except RuntimeError as error:
-            raise DeviceError(str(error)) from error
-        clock = timed("RTLIL to C++ (Yosys)", clock)
-        done = subprocess.run(
-            [compiler, *_FLAGS, f"-I{yosys.cxxrtl_include()}", "harness.cpp", "-o", "unit.so"],
-            cwd=directory,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            tail = "\n".join(done.stderr.splitlines()[:20])
-            raise DeviceError(f"{compiler} could not compile the unit:\n{tail}")
-        os.replace(directory / "unit.so", library)  # atomic: two builders cannot clash
-        timed("C++ to native code (compiler)", clock)
-    return library
+def _compile(compiler: str, directory: Path) -> None:
+    done = subprocess.run(
+        [compiler, *_FLAGS, f"-I{yosys.cxxrtl_include()}", "harness.cpp", "-o", "unit.so"],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        tail = "\n".join(done.stderr.splitlines()[:20])
+        raise DeviceError(f"{compiler} could not compile the unit:\n{tail}")

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from upshift import rational, vectors
 from upshift.config import UnitConfig
-from upshift.formats import Raw
+from upshift.formats import Fixed, Raw
 from upshift.layout import Operation
 from upshift.reference import Command, Unit
 from upshift.vectors import Vector
@@ -25,6 +26,9 @@ from upshift_sim.bench import runner
 from upshift_sim.compiled import CompilerMissingError
 from upshift_sim.pysim import simulate
 from upshift_sim.rtl import RtlDevice
+
+if TYPE_CHECKING:
+    import torch
 
 Reports = list[dict[str, int]]
 
@@ -191,7 +195,7 @@ def _torch(plan: Plan) -> tuple[Raw, Reports]:
     from upshift import equation
 
     config = plan.config
-    dtype = torch.float32 if config.weight.width <= 25 else torch.float64
+    dtype = _narrowest(config.weight)
     held = torch.from_numpy(config.weight.decode(plan.weights)).to(dtype)
 
     def update(command: Command, gradients: Raw) -> dict[str, int]:
@@ -206,6 +210,16 @@ def _torch(plan: Plan) -> tuple[Raw, Reports]:
 
     reports = _play(plan, update)
     return config.weight.encode(held.numpy()), reports
+
+
+def _narrowest(weight: Fixed) -> torch.dtype:
+    """Return the torch dtype that holds the weights with fewest bits."""
+    import torch
+
+    from upshift import equation
+
+    fits = weight.width <= equation.widest_fixed(torch.float32)
+    return torch.float32 if fits else torch.float64
 
 
 def _report(elements: int, nonzero: int, saturated: int, needed: int | None) -> dict[str, int]:

@@ -7,7 +7,7 @@ compiled harness; no Python runs per clock.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -56,8 +56,6 @@ class RtlDevice(Device):
     config : UnitConfig
     fault : int, optional
         Seed of a one-bit fault in the gateware.
-    progress : callable, optional
-        Called with the name and the seconds of each build phase.
 
     Raises
     ------
@@ -65,15 +63,10 @@ class RtlDevice(Device):
         If the unit cannot be compiled, or its identity is not that of `config`.
     """
 
-    def __init__(
-        self,
-        config: UnitConfig,
-        *,
-        fault: int | None = None,
-        progress: Callable[[str, float], None] = lambda phase, seconds: None,
-    ):
+    def __init__(self, config: UnitConfig, *, fault: int | None = None):
         super().__init__(config)
-        self._library = _load(str(compiled.build(config, fault=fault, progress=progress)))
+        path, self.opening = compiled.build(config, fault=fault)
+        self._library = _load(str(path))
         self._handle = self._library.upshift_open()
         self._queue: list[_Burst] = []
         self._queued_elements = 0
@@ -90,6 +83,7 @@ class RtlDevice(Device):
 
     def read_register(self, name: str) -> int:
         """Return the value of a register of `upshift.registers`."""
+        self._check_open()
         address = registers.BY_NAME[name].address
         return int(self._library.upshift_read_register(self._handle, address))
 
@@ -133,12 +127,22 @@ class RtlDevice(Device):
         -------
         list of dict
             The fields of each report (`upshift.layout.report`).
+
+        Raises
+        ------
+        ValueError
+            If a field or a gradient does not fit its port; nothing has been sent then.
         """
+        self._check_open()
+        vectors = list(vectors)
+        for vector in vectors:
+            layout.pack(layout.command(self.config), vector.command.fields())
+            self.config.gradient.check(vector.gradients)
         bursts = []
         for vector in vectors:
             command = vector.command
             if command.operation == Operation.UPDATE and command.count:
-                self._words.append(vector.gradients)
+                self._words.append(vector.gradients.astype(np.int64))
             bursts.append(self._enqueue(*command.fields().values()))
         self.flush()
         names = [field.name for field in layout.report(self.config)]
@@ -159,6 +163,7 @@ class RtlDevice(Device):
         rate : int
             k of the learning rate 2**-k.
         """
+        self._check_open()
         self.flush()
         if gradients.shape[1:] != (self.config.lanes,):
             raise ValueError(f"gradients of shape {gradients.shape} are not rows of lanes")
@@ -206,7 +211,7 @@ class RtlDevice(Device):
 
     def _enqueue(self, *command: int) -> _Burst:
         self._commands += command
-        burst = _Burst(self, elements=command[2])
+        burst = _Burst(self, elements=command[2] if command[0] == Operation.UPDATE else 0)
         self._queue.append(burst)
         self._queued_elements += burst.elements
         if len(self._queue) == _QUEUE_BURSTS or self._queued_elements > _QUEUE_ELEMENTS:

@@ -109,6 +109,8 @@ class UnitConfig:
             raise ValueError(f"configuration must be a JSON object, not {values!r}")
         if set(values) != {"configuration", "digest"}:
             return values
+        if not isinstance(values["configuration"], dict):
+            raise ValueError(f"configuration must be a JSON object, not {values!r}")
         digest = UnitConfig.from_mapping(values["configuration"]).digest
         if digest != values["digest"]:
             raise ValueError(

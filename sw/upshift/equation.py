@@ -84,6 +84,8 @@ def encode(values: Tensor, fmt: Format) -> tuple[Tensor, int]:
     clipped : int
     """
     if isinstance(fmt, Fixed):
+        if fmt.width > widest_fixed(torch.float64):
+            raise ValueError(f"format {fmt} is too wide for torch: up to 54 bits allowed")
         if fmt.width > widest_fixed(values.dtype):
             values = values.double()
         rounded = quantize(values, fmt.fraction)
@@ -167,10 +169,14 @@ def apply(
         On the grid of `weight`, if that is given. Not changed.
     scaled : Scaled
     resolution : int
-        q; at most the fraction bits of `weight`.
+        q; at most the fraction bits of `weight`, else ValueError.
     weight : Fixed, optional
         Format of the weights; None subtracts in floating point.
     """
+    if weight is not None and resolution > weight.fraction:
+        raise ValueError(
+            f"resolution {resolution} exceeds the weights' {weight.fraction} fraction bits"
+        )
     step = quantize(scaled.steps, resolution)
     nonzero = int(torch.count_nonzero(step))
     if weight is None:
@@ -178,7 +184,10 @@ def apply(
     else:
         exact = w - step
         new = exact.clamp(weight.min * 2.0**-weight.fraction, weight.max * 2.0**-weight.fraction)
-        saturated = int(torch.count_nonzero(new != exact))
+        if weight.width < widest_fixed(exact.dtype):
+            saturated = int(torch.count_nonzero(new != exact))
+        else:  # the difference may round, from just outside the format to its end
+            saturated = _count_saturated(w, step, weight)
         new = new.to(w.dtype)
     report = UpdateReport(
         elements=w.numel(),
@@ -189,6 +198,13 @@ def apply(
         resolution_needed=scaled.needed,
     )
     return new, report
+
+
+def _count_saturated(w: Tensor, step: Tensor, weight: Fixed) -> int:
+    units = 2.0**weight.fraction
+    taken = (step.double() * units).clamp(-(2.0**62), 2.0**62).long()
+    exact = (w.double() * units).long() - taken
+    return int(torch.count_nonzero((exact < weight.min) | (exact > weight.max)))
 
 
 def step(
@@ -233,14 +249,9 @@ def step(
             f"w ({w.dtype}, shape {tuple(w.shape)}) and "
             f"h ({h.dtype}, shape {tuple(h.shape)}) differ"
         )
-    if weight is not None:
-        if weight.width > widest_fixed(w.dtype):
-            raise ValueError(
-                f"{w.dtype} cannot hold weights of {weight.width} bits: "
-                f"up to {widest_fixed(w.dtype)} allowed"
-            )
-        if resolution > weight.fraction:
-            raise ValueError(
-                f"resolution {resolution} exceeds the weights' {weight.fraction} fraction bits"
-            )
+    if weight is not None and weight.width > widest_fixed(w.dtype):
+        raise ValueError(
+            f"{w.dtype} cannot hold weights of {weight.width} bits: "
+            f"up to {widest_fixed(w.dtype)} allowed"
+        )
     return apply(w, scale(h, lr, gradient), resolution, weight)

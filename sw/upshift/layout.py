@@ -8,7 +8,7 @@ documentation pack and describe payloads with the same ones.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from upshift.config import UnitConfig
@@ -113,6 +113,14 @@ def width(fields: Fields) -> int:
     return sum(field.width for field in fields)
 
 
+def places(fields: Fields) -> Iterator[tuple[int, Field]]:
+    """Yield each field with the number of its least significant bit."""
+    offset = 0
+    for field in fields:
+        yield offset, field
+        offset += field.width
+
+
 def pack(fields: Fields, values: Mapping[str, int]) -> int:
     """Return the payload with the given field values; fields left out are zero.
 
@@ -124,27 +132,25 @@ def pack(fields: Fields, values: Mapping[str, int]) -> int:
     unknown = set(values) - {field.name for field in fields}
     if unknown:
         raise ValueError(f"unknown fields {sorted(unknown)}")
-    word = shift = 0
-    for field in fields:
+    word = 0
+    for offset, field in places(fields):
         value = values.get(field.name, 0)
         low = -(1 << (field.width - 1)) if field.signed else 0
         high = low + (1 << field.width) - 1
         if not low <= value <= high:
             raise ValueError(f"{field.name} {value} is not allowed: {low} to {high}")
-        word |= (value & ((1 << field.width) - 1)) << shift
-        shift += field.width
+        word |= (value & ((1 << field.width) - 1)) << offset
     return word
 
 
 def unpack(fields: Fields, word: int) -> dict[str, int]:
     """Return the field values of a payload."""
     values = {}
-    for field in fields:
-        value = word & ((1 << field.width) - 1)
+    for offset, field in places(fields):
+        value = (word >> offset) & ((1 << field.width) - 1)
         if field.signed and value >> (field.width - 1):
             value -= 1 << field.width
         values[field.name] = value
-        word >>= field.width
     return values
 
 

@@ -115,8 +115,9 @@ _PLOTS = (
     ),
     (
         "Resolution",
-        "Resolution q at the end of each epoch, inside the band of the schedule. Arrows say why "
-        "it rose: by the schedule, or for a tensor whose whole step would have been zero.",
+        "Resolution q at the end of each epoch and the band of the schedule, whose upper edge, "
+        "rounded up, is the limit. Arrows say why q rose: by the schedule, or for a tensor whose "
+        "whole step would have been zero.",
         _plot_resolution,
     ),
     (

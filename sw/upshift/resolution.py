@@ -59,10 +59,7 @@ class Policy(ABC):
     """
 
     def __init__(self, q: int):
-        if isinstance(q, bool) or not isinstance(q, int):
-            raise TypeError(f"q must be an int, not {q!r}")
-        if not 0 <= q <= _HIGHEST:
-            raise ValueError(f"q {q} is not allowed: 0 to {_HIGHEST}")
+        _check_int("q", q, 0, _HIGHEST)
         self.q = q
         self.raises: dict[str, Any] = {"schedule": 0, "vanish": {}}
         self._bound = False
@@ -134,13 +131,18 @@ class Policy(ABC):
                 f"{type(self).__name__} state has keys {sorted(state)}, "
                 f"expected {sorted(self.state_dict())}"
             )
-        if self._fraction is not None and state["q"] > self._fraction:
-            raise ValueError(f"q {state['q']} exceeds the weights' {self._fraction} fraction bits")
+        loaded = self._from_state(state)
+        loaded._check_fraction(self._fraction)
         for name, value in state.items():
             if name == "raises":
                 self.raises = _copy_raises(value)
             elif name != "policy":
                 setattr(self, name, value)
+
+    @classmethod
+    @abstractmethod
+    def _from_state(cls, state: Mapping[str, Any]) -> Policy:
+        """Return a new policy in this state, or raise."""
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy belongs to nobody yet.
@@ -160,6 +162,13 @@ def _copy_raises(raises: Mapping[str, Any]) -> dict[str, Any]:
     return {"schedule": raises["schedule"], "vanish": vanish}
 
 
+def _check_int(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} {value} is not allowed: {low} to {high}")
+
+
 class Constant(Policy):
     """The same resolution for ever.
 
@@ -168,6 +177,10 @@ class Constant(Policy):
     q : int
         Resolution index, 0 to 64.
     """
+
+    @classmethod
+    def _from_state(cls, state: Mapping[str, Any]) -> Constant:
+        return cls(state["q"])
 
     def step(self) -> None:
         """Begin the next epoch: nothing changes."""
@@ -229,17 +242,24 @@ class Band(Policy):
         per_tensor: bool = False,
     ):
         super().__init__(q)
-        if limit is not None and not q <= limit <= _HIGHEST:
-            raise ValueError(f"limit {limit} is not allowed: q = {q} to {_HIGHEST}")
+        if limit is not None:
+            _check_int("limit", limit, q, _HIGHEST)  # no lower than q
         for name, value in (("n", n), ("C", C)):
-            if not value > 0:
+            if not 0 < value < math.inf:
                 raise ValueError(f"{name} {value} is not allowed: a positive number")
-        if not beta >= 0:
+        if not 0 <= beta < math.inf:
             raise ValueError(f"beta {beta} is not allowed: zero or a positive number")
+        for name, flag in (("vanish", vanish), ("per_tensor", per_tensor)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"{name} must be True or False, not {flag!r}")
         self.limit, self.vanish, self.per_tensor = limit, vanish, per_tensor
         self.n, self.C, self.beta = n, C, beta
         self.t = 0
         self.tensor_q: dict[int, int] = {}
+
+    def bind(self, fraction: int | None) -> None:
+        """Attach the policy to its optimizer, and begin the first epoch."""
+        super().bind(fraction)
         self._follow_schedule()
 
     def supremum(self, t: int) -> float:
@@ -284,6 +304,18 @@ class Band(Policy):
         super().load_state_dict(state)
         self.tensor_q = {int(tensor): q for tensor, q in self.tensor_q.items()}
 
+    @classmethod
+    def _from_state(cls, state: Mapping[str, Any]) -> Band:
+        names = ("limit", "vanish", "n", "C", "beta", "per_tensor")
+        loaded = cls(state["q"], **{name: state[name] for name in names})
+        _check_int("t", state["t"], 0, 2**63)
+        loaded.t = state["t"]
+        for tensor, q in state["tensor_q"].items():
+            _check_int("tensor", int(tensor), 0, 2**63)
+            _check_int("q", q, 0, _HIGHEST)
+        loaded.tensor_q = dict(state["tensor_q"])
+        return loaded
+
     def _cap(self) -> int:
         if self.limit is not None:
             return self.limit
@@ -300,3 +332,6 @@ class Band(Policy):
         super()._check_fraction(fraction)
         if fraction is not None and self.limit is not None and self.limit > fraction:
             raise ValueError(f"limit {self.limit} exceeds the weights' {fraction} fraction bits")
+        highest = max(self.tensor_q.values(), default=0)
+        if fraction is not None and highest > fraction:
+            raise ValueError(f"q {highest} exceeds the weights' {fraction} fraction bits")

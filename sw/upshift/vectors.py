@@ -25,6 +25,11 @@ class Vector:
     command: Command
     gradients: Raw
 
+    def __post_init__(self) -> None:
+        command = self.command
+        if command.operation == Operation.UPDATE and self.gradients.size != command.count:
+            raise ValueError(f"{command} comes with {self.gradients.size} gradients")
+
 
 def update(base: int, gradients: Iterable[int], *, rate: int, resolution: int) -> Vector:
     """Return an update command with its gradients."""

@@ -80,15 +80,13 @@ def test_the_check_fails_if_something_is_stale(generate, monkeypatch, capsys):
 
 
 def test_every_marked_part_has_a_maker_and_every_part_is_used(generate, tmp_path):
-    used = re.findall(
-        r"<!-- generated: ([\w-]+) -->", "".join(page.read_text() for page in PAGES[1:])
-    )
-    assert sorted(used) == sorted(generate.QUICK | generate._measured(tmp_path))
+    used = re.findall(r"<!-- generated: ([\w-]+) -->", "".join(page.read_text() for page in PAGES))
+    assert set(used) == set(generate.QUICK | generate._measured(tmp_path))
 
 
 def test_measured_parts_are_filled():
-    text = "".join(page.read_text() for page in PAGES[1:])
-    assert text.count("Measured on 20") == 3
+    text = "".join(page.read_text() for page in PAGES)
+    assert text.count("Measured on 20") == 6
 
 
 def test_a_part_that_does_not_exist_is_refused(generate, tmp_path):

@@ -21,14 +21,11 @@ from upshift_sim.rtl import RtlDevice
 
 CONFIG = UnitConfig(lanes=4, depth=64, max_rate=20)
 TINY = UnitConfig(lanes=1, depth=4, weight=Fixed(4, 2), gradient=Fixed(4, 2), max_rate=0)
-FOUND = "compiled unit found in the cache"
 
 
 def phases_of(config, **options):
-    phases = []
-    with RtlDevice(config, progress=lambda name, seconds: phases.append(name), **options):
-        pass
-    return phases
+    with RtlDevice(config, **options) as device:
+        return list(device.opening)
 
 
 # -- the cache ----------------------------------------------------------------------------------
@@ -37,12 +34,15 @@ def phases_of(config, **options):
 def test_a_unit_is_compiled_once(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     first = phases_of(TINY)
-    assert FOUND not in first
-    assert len(first) == 3
+    assert first == [
+        "gateware to RTLIL",
+        "RTLIL to C++ (Yosys)",
+        "C++ to native code (compiler)",
+    ]
     (library,) = (tmp_path / "upshift").rglob("*.so")
     left = [path for path in (tmp_path / "upshift").rglob("*") if path.is_file()]
     assert left == [library], "nothing but the library stays"
-    assert FOUND in phases_of(TINY)
+    assert phases_of(TINY) == first[:1]
     assert [*(tmp_path / "upshift").rglob("*.so")] == [library]
 
 
@@ -238,3 +238,49 @@ def test_bare_loop_runs_beats_and_reports_seconds(cache):
         assert device.counters().beats - before >= 5 * 16
         with pytest.raises(ValueError, match=r"shape \(3, 5\) are not rows of lanes"):
             device.bare_loop(1, 1, np.ones((3, 5), np.int64))
+
+
+# -- what play refuses --------------------------------------------------------------------------
+
+
+def test_play_checks_everything_before_it_sends_anything(cache):
+    good = vectors.update(0, [1, 2], rate=0, resolution=16)
+    with upshift.device.open("rtl:", CONFIG) as device:
+        for command, words, message in (
+            (Command(Operation.UPDATE, 200, 1), [1], "base 200 is not allowed"),
+            (Command(Operation.UPDATE, 0, 1), [1 << 15], "raw word 32768"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                device.play([good, Vector(command, np.array(words))])
+        assert not device.read(0, CONFIG.depth).any()
+        assert device.counters().beats == 0
+        unsigned = Vector(Command(Operation.UPDATE, 0, 1), np.array([3], np.uint64))
+        assert len(device.play([unsigned, unsigned, good])) == 3
+        raised = Vector(Command(Operation.RAISE, 0, 9, 0, 1), np.zeros(0, np.int64))
+        device.play([raised])
+        assert device.counters().elements == 4
+
+
+def test_a_vector_brings_as_many_gradients_as_it_says():
+    with pytest.raises(ValueError, match="comes with 2 gradients"):
+        Vector(Command(Operation.UPDATE, 0, 8), np.zeros(2, np.int64))
+
+
+def test_a_closed_unit_raises(cache):
+    device = upshift.device.open("rtl:", CONFIG)
+    device.close()
+    for call in (
+        lambda: device.play([]),
+        lambda: device.read_register("magic"),
+        lambda: device.bare_loop(1, 1, np.zeros((1, 4), np.int64)),
+        device.counters,
+    ):
+        with pytest.raises(DeviceError, match="closed"):
+            call()
+
+
+def test_a_cache_that_cannot_be_written_is_told(monkeypatch, tmp_path):
+    (tmp_path / "upshift").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(DeviceError, match=r"could not be compiled: .*upshift"):
+        upshift.device.open("rtl:", TINY)

@@ -99,6 +99,8 @@ def test_train_ends_with_one_when_reports_differ(capsys, monkeypatch):
     ("arguments", "message"),
     [
         (["train", "--epochs", "0"], "--epochs 0 is not allowed"),
+        (["train", "--seed", "-1"], "--seed -1 is not allowed"),
+        (["train", "--report", "/no/such/place/x.html"], "there is no such directory"),
         (["train", "--device", "carrier-pigeon:"], "'carrier-pigeon:' names no device"),
         (["generate", "-o", "x", "--lanes", "3"], "lanes 3 is not allowed"),
         (["generate", "-o", "x", "--weight", "wide"], "'wide' names no format"),

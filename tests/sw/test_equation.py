@@ -174,3 +174,25 @@ def test_widest_fixed_names_what_it_takes():
     assert equation.widest_fixed(torch.float64) == 54
     with pytest.raises(TypeError, match=r"torch.bfloat16 is not allowed: torch.float32"):
         equation.widest_fixed(torch.bfloat16)
+
+
+@pytest.mark.parametrize(("dtype", "width"), [(torch.float32, 25), (torch.float64, 54)])
+def test_saturation_is_counted_where_the_difference_rounds(dtype, width):
+    fmt = Fixed(width, 16)
+    ulp = 2.0**-16
+    ends = torch.tensor([fmt.min * ulp, fmt.max * ulp], dtype=dtype)
+    steps = torch.tensor([ulp, -ulp], dtype=dtype)
+    assert (ends - steps)[0] == ends[0]  # just outside, rounded to the end
+    for w, h, saturated in ((ends, steps, 2), (ends, -steps, 0), (ends, ends, 0)):
+        new, report = equation.step(w, h, lr=1.0, resolution=16, weight=fmt)
+        assert report.saturated == saturated
+        assert new.min() >= ends[0]
+        assert new.max() <= ends[1]
+
+
+def test_what_torch_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match=r"60.0 is too wide for torch"):
+        equation.encode(torch.zeros(1), Fixed(60, 0))
+    scaled = equation.scale(torch.ones(1), 1.0)
+    with pytest.raises(ValueError, match="resolution 9 exceeds the weights' 8"):
+        equation.apply(torch.zeros(1), scaled, 9, Fixed(10, 8))

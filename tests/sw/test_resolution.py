@@ -149,7 +149,7 @@ def test_a_policy_belongs_to_one_optimizer():
         (lambda: Constant(-1), ValueError, "q -1 is not allowed: 0 to 64"),
         (lambda: Constant(2.5), TypeError, "q must be an int, not 2.5"),
         (lambda: Constant(True), TypeError, "q must be an int"),
-        (lambda: Band(5, limit=4), ValueError, "limit 4 is not allowed: q = 5 to 64"),
+        (lambda: Band(5, limit=4), ValueError, "limit 4 is not allowed: 5 to 64"),
         (lambda: Band(n=0), ValueError, "n 0 is not allowed"),
         (lambda: Band(C=-1.0), ValueError, "C -1.0 is not allowed"),
         (lambda: Band(beta=-1.0), ValueError, "beta -1.0 is not allowed"),
@@ -160,3 +160,33 @@ def test_a_policy_belongs_to_one_optimizer():
 def test_bad_input_is_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"q": -3}, ValueError, "q -3 is not allowed"),
+        ({"q": "x"}, TypeError, "q must be an int"),
+        ({"limit": 24}, ValueError, "limit 24 exceeds the weights' 16"),
+        ({"t": -9}, ValueError, "t -9 is not allowed"),
+        ({"vanish": "no"}, TypeError, "vanish must be True or False, not 'no'"),
+        ({"C": math.inf}, ValueError, "C inf is not allowed"),
+        ({"tensor_q": {0: 17}}, ValueError, "q 17 exceeds the weights' 16"),
+        ({"tensor_q": {"a": 3}}, ValueError, "invalid literal"),
+    ],
+)
+def test_an_impossible_state_is_refused_and_changes_nothing(change, error, message):
+    policy = Band(4)
+    policy.bind(16)
+    before = policy.state_dict()
+    with pytest.raises(error, match=message):
+        policy.load_state_dict(Band(5).state_dict() | change)
+    assert policy.state_dict() == before
+
+
+def test_the_first_epoch_begins_with_the_optimizer_and_respects_its_weights():
+    narrow, wide = Band(beta=0.0), Band(beta=0.0)
+    narrow.bind(8)
+    wide.bind(None)
+    assert (narrow.q, wide.q) == (8, 11)
+    assert wide.raises == {"schedule": 9, "vanish": {}}

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,9 +24,9 @@ import upshift.device
 from upshift import vectors
 from upshift.config import UnitConfig
 from upshift.device import Device
-from upshift_sim.bench import runner
-from upshift_sim.pysim import simulate
-from upshift_sim.rtl import RtlDevice
+
+if TYPE_CHECKING:
+    from upshift_sim.rtl import RtlDevice
 
 SIZES = (4096, 65536)
 BURSTS_IN_FLIGHT = 64
@@ -57,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
     """Measure and print the table."""
     if options.rounds < 1:
         raise ValueError(f"--rounds {options.rounds} is not allowed: 1 or more")
+    from upshift_sim.rtl import RtlDevice
+
     config = UnitConfig(depth=max(SIZES))
     rng = np.random.default_rng(0)
     rows = []
@@ -139,6 +141,9 @@ def _measure(size: int, timed: dict[str, Timed], rounds: int) -> list[dict[str, 
 
 def _slow_simulators() -> list[dict[str, Any]]:
     """Return rows for the simulators that interpret the unit clock by clock, checks included."""
+    from upshift_sim.bench import runner
+    from upshift_sim.pysim import simulate
+
     config = UnitConfig(depth=512)
     rows = []
     weights = vectors.initial_weights(config, 0)

@@ -68,6 +68,9 @@ def run(options: argparse.Namespace) -> int:
             if not options.json:
                 _print(rung)
     failed = any(rung.failure for rung in rungs)
+    equal = sum(not rung.failure and not rung.missing for rung in rungs)
+    if not options.json:
+        print(f"{equal} of {len(rungs)} rungs equal")
     if options.json:
         print(
             json.dumps(

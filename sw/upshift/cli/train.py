@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from upshift.device import Device
     from upshift.training import Run
 
 EXAMPLES = """\
@@ -60,6 +61,10 @@ def run(options: argparse.Namespace) -> int:
     """Train, print, and return 1 if two holders of the weights ever differed."""
     if options.epochs < 1:
         raise ValueError(f"--epochs {options.epochs} is not allowed: 1 or more")
+    if not 0 <= options.seed < 2**32:
+        raise ValueError(f"--seed {options.seed} is not allowed: 0 to 2**32 - 1")
+    if options.report and not options.report.resolve().parent.is_dir():
+        raise ValueError(f"--report {options.report}: there is no such directory")
     phases = _Phases()
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
@@ -76,10 +81,11 @@ def run(options: argparse.Namespace) -> int:
             TimeElapsedColumn(),
             console=messages,
         ) as bar:
-            task = bar.add_task(f"build {options.device}", total=options.epochs)
+            task = bar.add_task(f"open {options.device}", total=options.epochs)
 
-            def opened(_: object) -> None:
-                phases.end(f"build {options.device}")
+            def opened(device: Device) -> None:
+                phases.end(f"open {options.device}")
+                phases.seconds |= {f"  {name}": took for name, took in device.opening.items()}
                 bar.update(task, description="train")
 
             for outcome in training.train(
@@ -90,6 +96,8 @@ def run(options: argparse.Namespace) -> int:
                     print_epoch(outcome)
     except training.MismatchError as error:
         print(f"MISMATCH at {error}", file=sys.stderr)
+        if options.json:
+            print(json.dumps({"device": options.device, "mismatch": str(error)}))
         return 1
     phases.end("train and compare")
 
@@ -142,7 +150,7 @@ def to_json(outcome: Run, phases: dict[str, float]) -> dict[str, Any]:
         "accuracy": outcome.accuracy,
         "updates": outcome.updates,
         "comparisons": outcome.comparisons,
-        "mismatches": 0,
+        "mismatch": None,
         "digests": outcome.digests,
         "epochs": [
             asdict(epoch) | {"updates_per_second": epoch.updates_per_second}

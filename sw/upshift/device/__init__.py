@@ -62,10 +62,12 @@ def open(url: str, config: UnitConfig | None = None) -> Device:  # noqa: A001  (
     options = dict(parse_qsl(query, keep_blank_values=True))
     try:
         opener = points[scheme].load()
-        known = list(inspect.signature(opener).parameters)[2:]
+        known = list(inspect.signature(opener).parameters.values())[2:]
+        names = [parameter.name for parameter in known]
+        takes_any = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known)
         for option in options:
-            if option not in known:
-                raise ValueError(f"{scheme}: has no option {option!r}: allowed are {known}")
+            if option not in names and not takes_any:
+                raise ValueError(f"{scheme}: has no option {option!r}: allowed are {names}")
         device = opener(address, config or UnitConfig(), **options)
     except ImportError as error:
         raise DeviceError(

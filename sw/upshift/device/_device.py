@@ -72,10 +72,13 @@ class Device(ABC):
     Attributes
     ----------
     config : UnitConfig
+    opening : dict
+        Seconds of each phase of opening, where a device has phases.
     """
 
     def __init__(self, config: UnitConfig):
         self.config = config
+        self.opening: dict[str, float] = {}
         self._open = True
 
     # -- for users --------------------------------------------------------------------------

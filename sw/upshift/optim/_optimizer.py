@@ -6,6 +6,8 @@ bad input leaves parameters, moments and resolution as they were.
 
 from __future__ import annotations
 
+import math
+import operator
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal, overload
@@ -15,7 +17,7 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT, StateDict
 
 from upshift.device import Device
-from upshift.formats import Fixed, Format
+from upshift.formats import Fixed, Float, Format
 from upshift.optim._weights import DeviceWeights, HostWeights, Mirror
 from upshift.report import UpdateReport
 from upshift.resolution import Policy
@@ -44,30 +46,43 @@ class QtOptimizer(Optimizer):
             raise ValueError(f"nonfinite {nonfinite!r} is not allowed: 'raise' or 'skip'")
         if mirror not in (None, "read", "model"):
             raise ValueError(f"mirror {mirror!r} is not allowed: 'read' or 'model'")
-        if check_every < 1:
+        if operator.index(check_every) < 1:
             raise ValueError(f"check_every {check_every} is not allowed: 1 or more")
+        for name, given, allowed in (
+            ("weight", weight, Fixed),
+            ("gradient", gradient, Fixed | Float),
+            ("device", device, Device),
+        ):
+            if given is not None and not isinstance(given, allowed):
+                raise TypeError(f"{name} {given!r} is a {type(given).__name__}, not a {name}")
         if device is None:
             if mirror is not None or base:
                 raise ValueError("base and mirror are for weights on a device, and there is none")
             self._weights = HostWeights(weight, gradient)
         else:
-            for name, given, own in (
-                ("weight", weight, device.config.weight),
-                ("gradient", gradient, device.config.gradient),
+            config = device.config
+            for name, wanted, own in (
+                ("weight", weight, config.weight),
+                ("gradient", gradient, config.gradient),
             ):
-                if given is not None and given != own:
-                    raise ValueError(f"{name} format {given} differs from the device's {own}")
-            self._weights = DeviceWeights(device, base, mirror or "read", check_every)
+                if wanted is not None and wanted != own:
+                    raise ValueError(f"{name} format {wanted} differs from the device's {own}")
+            self._weights = DeviceWeights(
+                device, operator.index(base), mirror or "read", check_every
+            )
         self.resolution = resolution
         self.nonfinite = nonfinite
         self.reports: dict[Tensor, UpdateReport] = {}
         self._versions: dict[Tensor, int] = {}
+        self._complete = False
         resolution.bind(self._fraction)
         try:
             super().__init__(params, defaults)
+            self._hold(self._parameters())  # all groups at once, or none
         except Exception:
             resolution.release()
             raise
+        self._complete = True
 
     # -- what a subclass adds -----------------------------------------------------------------
 
@@ -80,12 +95,17 @@ class QtOptimizer(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a parameter group; its parameters go behind the others on a device."""
         super().add_param_group(param_group)
+        if not self._complete:
+            return
         try:
-            with torch.no_grad():
-                self._weights.add(self.param_groups[-1]["params"])
+            self._hold(self.param_groups[-1]["params"])
         except Exception:
             self.param_groups.pop()
             raise
+
+    @torch.no_grad()
+    def _hold(self, parameters: list[Tensor]) -> None:
+        self._weights.add(parameters)
         self._remember()
 
     @overload
@@ -116,18 +136,12 @@ class QtOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
 
-        work = []
-        for number, group in enumerate(self.param_groups):
-            lr = float(group["lr"])
-            moving = lr != 0.0 and any(p.grad is not None for p in group["params"])
-            if moving:
-                self._weights.check_rate(lr, f"parameter group {number}")
-            for p in group["params"]:
-                if p.grad is not None:
-                    if p.grad.is_sparse:
-                        raise TypeError("a gradient is sparse: dense gradients allowed")
-                    work.append((p, lr, *self._direction(p, group)))
-
+        self._sync_changed()
+        work = [
+            (p, lr, *self._direction(p, group))
+            for group, lr in zip(self.param_groups, self._rates(), strict=True)
+            for p in self._moving(group)
+        ]
         indices = {p: index for index, p in enumerate(self._parameters())}
         for p, _, h, _ in work:
             bad = h.numel() - int(torch.count_nonzero(h.isfinite()))
@@ -139,14 +153,32 @@ class QtOptimizer(Optimizer):
                     f"in {bad} of {h.numel()} elements; nothing was changed"
                 )
 
-        self._sync_changed()
         for p, lr, h, state in work:
-            self.state[p].update(state)
-            if lr != 0.0:
+            if lr != 0.0 and p.numel():
                 self.reports[p] = self._weights.update(p, indices[p], h, lr, self.resolution)
+            if state:
+                self.state[p].update(state)
         self._weights.finish()
         self._remember()
         return loss
+
+    def _rates(self) -> list[float]:
+        """Return the learning rate of each group, all of them checked."""
+        rates = [float(group["lr"]) for group in self.param_groups]
+        for number, (group, lr) in enumerate(zip(self.param_groups, rates, strict=True)):
+            where = f"parameter group {number}"
+            if not 0 <= lr < math.inf:
+                raise ValueError(f"{where}: lr {lr} is not allowed: zero or a positive number")
+            if lr != 0.0 and self._moving(group):
+                self._weights.check_rate(lr, where)
+        return rates
+
+    def _moving(self, group: dict[str, Any]) -> list[Tensor]:
+        """Return the parameters of a group that have a gradient, which must be dense."""
+        moving = [p for p in group["params"] if p.grad is not None]
+        if any(p.grad is not None and p.grad.is_sparse for p in moving):
+            raise TypeError("a gradient is sparse: dense gradients allowed")
+        return moving
 
     def state_dict(self) -> StateDict:
         """Return the state, the policy's included under ``"resolution"``, as primitives."""
@@ -176,7 +208,11 @@ class QtOptimizer(Optimizer):
             )
         names = ("_weights", "resolution", "nonfinite", "reports")
         state = super().__getstate__()
-        return state | {name: getattr(self, name) for name in names} | {"_versions": {}}
+        return (
+            state
+            | {name: getattr(self, name) for name in names}
+            | {"_versions": {}, "_complete": True}
+        )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -192,9 +228,7 @@ class QtOptimizer(Optimizer):
         They are encoded, and written to the device if there is one. Needed after writes through
         ``p.data``, which torch does not count as changes; other changes are noticed.
         """
-        for p in self._parameters():
-            self._weights.load(p)
-        self._remember()
+        self._load(self._parameters())
 
     @property
     def _fraction(self) -> int | None:
@@ -205,9 +239,14 @@ class QtOptimizer(Optimizer):
         return [p for group in self.param_groups for p in group["params"]]
 
     def _sync_changed(self) -> None:
-        for p in self._parameters():
-            if self._versions.get(p) != p._version:
-                self._weights.load(p)
+        self._load([p for p in self._parameters() if self._versions.get(p) != p._version])
+
+    def _load(self, parameters: list[Tensor]) -> None:
+        for p in parameters:
+            self._weights.check(p)
+        for p in parameters:
+            self._weights.load(p)
+        self._remember()
 
     def _remember(self) -> None:
         self._versions = {p: p._version for p in self._parameters()}

@@ -32,14 +32,13 @@ class HostWeights:
     def add(self, parameters: list[Tensor]) -> None:
         """Take parameters in; raise if they cannot be held."""
         for p in parameters:
-            self._check(p)
+            self.check(p)
         for p in parameters:
             self.load(p)
 
     def load(self, p: Tensor) -> None:
-        """Take the present values of a parameter as its weights."""
+        """Take the present values of a parameter, which were checked, as its weights."""
         if self.weight is not None:
-            self._check(p)
             p.copy_(equation.encode(p, self.weight)[0])
 
     def check_rate(self, lr: float, where: str) -> None:
@@ -56,7 +55,8 @@ class HostWeights:
     def finish(self) -> None:
         """End an optimizer step."""
 
-    def _check(self, p: Tensor) -> None:
+    def check(self, p: Tensor) -> None:
+        """Raise unless the parameter can be held as it is now."""
         if p.layout != torch.strided:
             raise TypeError(f"{p.layout} parameters are not allowed: dense ones")
         widest = equation.widest_fixed(p.dtype)
@@ -98,7 +98,8 @@ class DeviceWeights(HostWeights):
     def add(self, parameters: list[Tensor]) -> None:
         """Take parameters in behind those before; raise if they do not fit."""
         for p in parameters:
-            self._check(p)
+            self.check(p)
+        self.device.read(self._end, 1)  # raises if the device is closed or has no such address
         sizes = [p.numel() for p in [*self._bases, *parameters]]
         end = self._end + sum(p.numel() for p in parameters)
         depth = self.device.config.depth
@@ -115,7 +116,8 @@ class DeviceWeights(HostWeights):
     def load(self, p: Tensor) -> None:
         """Encode the present values of a parameter and write them to the device."""
         super().load(p)
-        self.device.write(self._bases[p], p.detach().double().cpu().numpy().ravel())
+        if p.numel():
+            self.device.write(self._bases[p], p.detach().double().cpu().numpy().ravel())
 
     def check_rate(self, lr: float, where: str) -> None:
         """Raise unless the learning rate is a power of two that the device takes."""

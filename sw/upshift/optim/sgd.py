@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -110,7 +111,7 @@ class QtSGD(QtOptimizer):
             ("momentum", momentum),
             ("weight_decay", weight_decay),
         ):
-            if not value >= 0:
+            if not 0 <= value < math.inf:
                 raise ValueError(f"{name} {value} is not allowed: zero or a positive number")
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("nesterov needs a momentum and no dampening")
@@ -142,7 +143,7 @@ class QtSGD(QtOptimizer):
             h = h.add(p, alpha=group["weight_decay"])
         if not group["momentum"]:
             return h, {}
-        last = self.state[p].get("momentum_buffer")
+        last = self.state.get(p, {}).get("momentum_buffer")
         if last is None:
             velocity = torch.clone(h)
         else:
