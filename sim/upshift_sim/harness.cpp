@@ -163,12 +163,13 @@ int run(Unit &unit, int64_t count, const int64_t *commands, const Word *words, i
     if (count) put_command(unit, commands);
     bool fresh = true;
     while (done < count && quiet < PATIENCE) {
-        while (fed < count && feed.beat == feed.beats) {
-            if (commands[5 * fed] == 0) words += feed.count;
-            if (++fed < count) feed.start(commands + 5 * fed);
-            fresh = true;
+        if (fresh) {
+            while (fed < count && feed.beat == feed.beats) {
+                if (commands[5 * fed] == 0) words += feed.count;
+                if (++fed < count) feed.start(commands + 5 * fed);
+            }
+            if (fed < count) feed.put_beat(unit, words);
         }
-        if (fresh && fed < count) feed.put_beat(unit, words);
         top.p_i__command____valid.data[0] = sent < count;
         top.p_i__gradients____valid.data[0] = fed < count;
         unit.edge();

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Refusal(enum.IntFlag):
@@ -21,8 +21,7 @@ class Refusal(enum.IntFlag):
     """The burst reaches outside the memory."""
 
 
-@dataclass(frozen=True)
-class UpdateReport:
+class UpdateReport(NamedTuple):
     """The exact counts of one burst.
 
     Attributes

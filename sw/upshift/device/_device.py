@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self, SupportsIndex
 
@@ -230,4 +230,4 @@ class _Clipped:
         self._clipped = clipped
 
     def result(self) -> UpdateReport:
-        return replace(self._pending.result(), clipped=self._clipped)
+        return self._pending.result()._replace(clipped=self._clipped)

@@ -7,7 +7,6 @@ applying the same equation on the host and comparing.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -134,7 +133,7 @@ class DeviceWeights(HostWeights):
         resolution = policy.observe(tensor, needed)
         base = self._bases[p]
         told = self.device.update(base, raw, rate=rate, resolution=resolution)
-        report = replace(told, clipped=clipped)
+        report = told._replace(clipped=clipped)
         if self.mirror == "read":
             self._agree(report.resolution_needed == needed, tensor, report, f"q_min {needed}")
             words = self.device.read(base, p.numel())
