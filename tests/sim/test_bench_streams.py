@@ -68,9 +68,11 @@ def test_unknown_bits_fail(dut, signal):
 
 
 def test_an_unknown_payload_is_no_error_while_nothing_is_offered(dut):
-    monitor = Monitor(dut, "s", lambda payload, clock: None)
+    seen = []
+    monitor = Monitor(dut, "s", lambda payload, clock: seen.append(payload))
     dut.s__payload.value = Unknown()
     monitor.sample(0)
+    assert seen == []
 
 
 def test_what_is_offered_stays_offered():

@@ -193,9 +193,7 @@ def run(
 
     Parameters
     ----------
-    config : UnitConfig
-    simulator : str
-        ``"icarus"`` or ``"verilator"``.
+    simulator : {"icarus", "verilator"}
     idle : bool
         Leave gaps between commands and between gradient beats.
     stall : bool
@@ -216,10 +214,6 @@ def run(
     scenarios : sequence of str, optional
         Names of `upshift_sim.bench.scenarios.SCENARIOS`; all by default. The coverage is
         required all the same.
-
-    Returns
-    -------
-    BenchResult
 
     Raises
     ------
