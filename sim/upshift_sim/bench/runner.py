@@ -104,11 +104,6 @@ def _missing(simulator: str) -> list[str]:
     return [name for name in _NEEDS[simulator] if shutil.which(name, path=path) is None]
 
 
-def simulator_available(simulator: str) -> bool:
-    """Return whether the simulator and what it needs are installed."""
-    return not _missing(simulator)
-
-
 def _check_available(simulator: str) -> None:
     missing = _missing(simulator)
     if missing:
