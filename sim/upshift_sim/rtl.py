@@ -259,7 +259,8 @@ def _load(path: str) -> ctypes.CDLL:
 
 def open_rtl(
     address: str,
-    config: UnitConfig,
+    config: UnitConfig | None,
+    default: UnitConfig,
     *,
     fault: str | None = None,
 ) -> RtlDevice:
@@ -268,4 +269,4 @@ def open_rtl(
         raise ValueError(f"rtl: takes no address, got {address!r}")
     if fault is not None and not fault.isdecimal():
         raise ValueError(f"rtl: option fault={fault!r} is not allowed: a seed such as 1")
-    return RtlDevice(config, fault=None if fault is None else int(fault))
+    return RtlDevice(config or default, fault=None if fault is None else int(fault))

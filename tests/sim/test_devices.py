@@ -1,12 +1,18 @@
 """What every device promises, checked on each of them."""
 
+import zlib
+
 import numpy as np
 import pytest
 
 import upshift.device
 from upshift.config import UnitConfig
 from upshift.device import Device, DeviceError, RefusedError
+from upshift.device.link import LinkDevice
 from upshift.formats import Fixed
+from upshift.link.board import BoardModel
+from upshift.link.config import LinkConfig
+from upshift.link.faults import ModelLine
 from upshift.reference import step
 from upshift.report import Refusal
 
@@ -16,13 +22,16 @@ GOOD = {"rate": 1, "resolution": 9}
 
 
 class DeviceContract:
-    """Subclasses say which device."""
+    """Subclasses say which device: its URL, or else how to open one that is new."""
 
     url: str
 
+    def open(self, config):
+        return upshift.device.open(self.url, config)
+
     @pytest.fixture
     def device(self, cache):
-        with upshift.device.open(self.url, CONFIG) as device:
+        with self.open(CONFIG) as device:
             yield device
 
     @pytest.fixture
@@ -64,6 +73,24 @@ class DeviceContract:
         loaded.read(0, 4)[:] = 99
         assert loaded.read(0, 4).tolist() == [-32, -31, -30, -29]
 
+    @pytest.mark.parametrize(("base", "count"), [(0, 64), (0, 1), (63, 1), (5, 8), (4, 4)])
+    def test_the_checksum_is_the_crc_of_what_is_read(self, device, rng, base, count):
+        weight = CONFIG.weight
+        device.write(0, rng.integers(weight.min, weight.max + 1, 64))
+        pending = device.submit(base, [640], **GOOD)
+        crc = device.checksum(base, count)
+        assert type(crc) is int
+        held = [int(word).to_bytes(3, "little", signed=True) for word in device.read(base, count)]
+        assert crc == zlib.crc32(b"".join(held))
+        pending.result()
+        device.write(base, device.read(base, 1) ^ 1)
+        assert device.checksum(base, count) != crc
+
+    @pytest.mark.parametrize(("base", "count"), [(0, 0), (0, 65), (64, 1), (-1, 2), (5, -1)])
+    def test_a_checksum_of_what_is_not_there_is_refused(self, loaded, base, count):
+        with pytest.raises(ValueError, match="are not allowed: one or more within 0 to 63"):
+            loaded.checksum(base, count)
+
     # -- updating -----------------------------------------------------------------------------
 
     def test_random_updates_equal_the_model(self, device, rng):
@@ -80,7 +107,7 @@ class DeviceContract:
         assert self.all_of(device) == weights.tolist()
 
     def test_wide_formats_equal_the_model(self, cache, rng):
-        with upshift.device.open(self.url, WIDE) as device:
+        with self.open(WIDE) as device:
             ends = [WIDE.weight.min, WIDE.weight.max] * 8
             device.write(0, ends)
             words = rng.integers(WIDE.gradient.min, WIDE.gradient.max + 1, 16)
@@ -223,6 +250,7 @@ class DeviceContract:
         loaded.close()  # closing twice is harmless
         for call in (
             lambda: loaded.read(0, 1),
+            lambda: loaded.checksum(0, 1),
             lambda: loaded.write(0, [1]),
             lambda: loaded.update(0, [1], **GOOD),
             lambda: loaded.submit(0, [1], **GOOD),
@@ -237,14 +265,14 @@ class DeviceContract:
                 call()
 
     def test_the_context_manager_closes_and_what_was_submitted_is_done(self, cache):
-        with upshift.device.open(self.url, CONFIG) as device:
+        with self.open(CONFIG) as device:
             pending = device.submit(0, [64], **GOOD)
         with pytest.raises(DeviceError, match="the device is closed"):
             device.read(0, 1)
         assert pending.result().elements == 1
 
     def test_a_new_device_starts_anew(self, loaded):
-        with upshift.device.open(self.url, CONFIG) as other:
+        with self.open(CONFIG) as other:
             other.write(0, [7])
             assert loaded.read(0, 1).tolist() == [-32]
             assert other.counters().bursts == 0
@@ -327,3 +355,14 @@ class TestRtl(DeviceContract):
         counters = loaded.counters()
         assert (counters.clocks, counters.beats) == (1600, 1600)
         assert (counters.stalls, counters.waits) == (0, 0)
+
+
+class TestLink(DeviceContract):
+    """The driver in front of the model of a board; short frames, so that bursts take several."""
+
+    def open(self, config):
+        link = LinkConfig(clock=12_000_000, baud=3_000_000, frame_bytes=128)
+        return LinkDevice(ModelLine(BoardModel(config, link)), config)
+
+    def test_weights_are_far_away(self, device):
+        assert device.distant

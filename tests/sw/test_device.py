@@ -14,7 +14,7 @@ from upshift.formats import Fixed, bfloat16
 from upshift.report import Refusal
 
 
-def not_a_device(address, config):
+def not_a_device(address, config, default):
     return "a screwdriver"
 
 
@@ -30,15 +30,32 @@ def test_known_devices():
     assert "rtl" in known
 
 
-def test_the_default_configuration():
-    with upshift.device.open("model:") as device:
-        assert device.config == UnitConfig()
+def test_the_default_is_for_devices_made_to_order_and_a_configuration_for_all(monkeypatch):
+    small, other = UnitConfig(lanes=1, depth=16), UnitConfig(lanes=2, depth=16)
+    for arguments, keywords, expected in (
+        ((), {}, UnitConfig()),
+        ((), {"default": small}, small),
+        ((other,), {"default": small}, other),
+    ):
+        with upshift.device.open("model:", *arguments, **keywords) as device:
+            assert device.config == expected
+
+    def board(address, config, default):
+        asked.append((address, config, default))
+        return ModelDevice(other)
+
+    asked = []
+    points(monkeypatch, board="this:board")
+    monkeypatch.setattr(EntryPoint, "load", lambda self: board)
+    with upshift.device.open("board:///dev/here", default=small) as device:
+        assert device.config == other
+    assert asked == [("///dev/here", None, small)]
 
 
 @pytest.mark.parametrize("url", ["", "model", "modell:", "serial", ":", "//model:"])
 def test_unknown_schemes(url):
     with pytest.raises(
-        ValueError, match=f"^{re.escape(repr(url))} names no device: allowed are model:, rtl:$"
+        ValueError, match=f"^{re.escape(repr(url))} names no device: allowed are model:, rtl:"
     ):
         upshift.device.open(url)
 

@@ -47,6 +47,7 @@ def test_the_integer_model_needs_numpy_only():
     assert without_extras(
         "import upshift, upshift.device\n"
         "from upshift import layout, rates, reference, registers, report, vectors\n"
+        "from upshift import checkpoint, words\n"
         "from upshift.config import UnitConfig\n"
         "from upshift.formats import Fixed, bfloat16, float32\n"
         "config = UnitConfig(depth=64)\n"
@@ -60,6 +61,32 @@ def test_the_integer_model_needs_numpy_only():
         "    print(device.read(0, 2).tolist())\n"
         "print(sorted(name for name in sys.modules if name.partition('.')[0] in Blocked.names))\n"
     ) == ["[-65531] 1", "[0, -32768]", "[]"]
+
+
+def test_the_driver_of_the_link_needs_numpy_only():
+    assert without_extras(
+        "from upshift.config import UnitConfig\n"
+        "from upshift.device.link import LinkDevice\n"
+        "from upshift.link import board, config, faults, transport\n"
+        "model = board.BoardModel(UnitConfig(), config.LinkConfig(12_000_000, 3_000_000))\n"
+        "with LinkDevice(faults.ModelLine(model)) as device:\n"
+        "    device.write(0, [0.25, -0.25])\n"
+        "    device.update(0, [0.5, 0.5], rate=1, resolution=4)\n"
+        "    print(device.read(0, 2).tolist())\n"
+        "print(sorted(name for name in sys.modules if name.partition('.')[0] in Blocked.names))\n"
+    ) == ["[0, -32768]", "[]"]
+
+
+def test_serial_ports_say_what_they_need():
+    (message,) = without_extras(
+        "import upshift.device\n"
+        "try:\n"
+        "    upshift.device.open('serial:///dev/ttyUSB0')\n"
+        "except upshift.device.DeviceError as error:\n"
+        "    print(error)\n"
+    )
+    assert message.startswith("serial: needs the package serial, which is not installed")
+    assert "pip install 'upshift[serial]'" in message
 
 
 def test_compiled_rtl_says_what_it_needs():

@@ -24,13 +24,13 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List the devices."""
-    config = UnitConfig(lanes=1, depth=16)
+    smallest = UnitConfig(lanes=1, depth=16)
     found = []
     for scheme in upshift.device.available():
         try:
-            upshift.device.open(f"{scheme}:", config).close()
+            upshift.device.open(f"{scheme}:", default=smallest).close()
             state = "ready"
-        except DeviceError as error:
+        except (DeviceError, ValueError) as error:  # the latter where an address is needed
             state = str(error)
         found.append({"url": f"{scheme}:", "state": state})
     if options.json:

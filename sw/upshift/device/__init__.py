@@ -5,8 +5,9 @@
         report = device.update(0, gradients, rate=4, resolution=7)
         weights = device.read(0, count)
 
-``model:`` is the integer model, ``rtl:`` the generated gateware compiled to native code. Other
-packages add devices through the entry-point group ``upshift.devices``.
+``model:`` is the integer model, ``rtl:`` the generated gateware compiled to native code; both are
+made to order. A board is what it is and brings its own configuration. Other packages add devices
+through the entry-point group ``upshift.devices``.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 _GROUP = "upshift.devices"
+_DEFAULT = UnitConfig()
+_EXTRAS = {"serial": "serial"}  # extra that brings a package, where it is not sim
 
 
 def available() -> dict[str, str]:
@@ -36,7 +39,9 @@ def available() -> dict[str, str]:
     return {point.name: point.value for point in sorted(entry_points(group=_GROUP))}
 
 
-def open(url: str, config: UnitConfig | None = None) -> Device:  # noqa: A001  (as in io.open)
+def open(  # noqa: A001  (as in io.open)
+    url: str, config: UnitConfig | None = None, *, default: UnitConfig = _DEFAULT
+) -> Device:
     """Open the device at `url`.
 
     Parameters
@@ -44,14 +49,17 @@ def open(url: str, config: UnitConfig | None = None) -> Device:  # noqa: A001  (
     url : str
         ``scheme:address?option=value``, such as ``model:`` or ``rtl:``.
     config : UnitConfig, optional
-        The unit to open; the default configuration if left out.
+        The unit that it has to be. Left out, a board may be any unit: see ``device.config``.
+    default : UnitConfig
+        What devices made to order become when `config` is left out; boards ignore it.
 
     Raises
     ------
     ValueError
         If the scheme or an option is unknown.
     DeviceError
-        If the device cannot be opened here. The message says what is missing.
+        If the device cannot be opened here, or is not the unit it has to be. The message says
+        what is missing.
     """
     scheme, colon, rest = url.partition(":")
     points = {point.name: point for point in entry_points(group=_GROUP)}
@@ -62,17 +70,17 @@ def open(url: str, config: UnitConfig | None = None) -> Device:  # noqa: A001  (
     options = dict(parse_qsl(query, keep_blank_values=True))
     try:
         opener = points[scheme].load()
-        known = list(inspect.signature(opener).parameters.values())[2:]
+        known = list(inspect.signature(opener).parameters.values())[3:]
         names = [parameter.name for parameter in known]
         takes_any = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known)
         for option in options:
             if option not in names and not takes_any:
                 raise ValueError(f"{scheme}: has no option {option!r}: allowed are {names}")
-        device = opener(address, config or UnitConfig(), **options)
+        device = opener(address, config, default, **options)
     except ImportError as error:
         raise DeviceError(
             f"{scheme}: needs the package {error.name}, which is not installed: "
-            "pip install 'upshift[sim]'"
+            f"pip install 'upshift[{_EXTRAS.get(str(error.name), 'sim')}]'"
         ) from error
     if not isinstance(device, Device):
         raise DeviceError(f"{scheme}: opened {device!r}, which is not a Device")

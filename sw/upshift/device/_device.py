@@ -10,11 +10,12 @@ import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self, SupportsIndex
+from typing import Any, ClassVar, Protocol, Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from upshift import words
 from upshift.config import UnitConfig
 from upshift.formats import Fixed, Format, Raw
 from upshift.reference import check_rate, check_resolution
@@ -74,7 +75,11 @@ class Device(ABC):
     config : UnitConfig
     opening : dict
         Seconds of each phase of opening, where a device has phases.
+    distant : bool
+        Reading all weights takes long against updating them, as behind a serial line.
     """
+
+    distant: ClassVar[bool] = False
 
     def __init__(self, config: UnitConfig):
         self.config = config
@@ -103,6 +108,14 @@ class Device(ABC):
     def read(self, base: int, count: int) -> Raw:
         """Return `count` raw weights from address `base` on, as int64."""
         return self._read(*self._check_range(base, count))
+
+    def checksum(self, base: int, count: int) -> int:
+        """Return a CRC-32 of `count` weights from address `base` on.
+
+        It is `upshift.words.checksum` of what `read` would return. A distant device computes it
+        itself, so that comparing all weights costs one answer instead of all weights.
+        """
+        return self._checksum(*self._check_range(base, count))
 
     def update(
         self, base: int, gradients: ArrayLike, *, rate: int, resolution: int
@@ -183,6 +196,9 @@ class Device(ABC):
 
     @abstractmethod
     def _read(self, base: int, count: int) -> Raw: ...
+
+    def _checksum(self, base: int, count: int) -> int:
+        return words.checksum(self._read(base, count), self.config.weight.width)
 
     @abstractmethod
     def _submit(self, base: int, raw: NDArray[Any], rate: int, resolution: int) -> Pending: ...

@@ -56,8 +56,8 @@ class ModelDevice(Device):
         _Done(fields).result()
 
 
-def open_model(address: str, config: UnitConfig) -> ModelDevice:
+def open_model(address: str, config: UnitConfig | None, default: UnitConfig) -> ModelDevice:
     """Open ``model:``."""
     if address:
         raise ValueError(f"model: takes no address, got {address!r}")
-    return ModelDevice(config)
+    return ModelDevice(config or default)
