@@ -108,6 +108,14 @@ class Policy(ABC):
             `resolution_needed` of its step.
         """
 
+    def independent(self, tensor: int) -> bool:
+        """Return whether the q of a tensor has nothing to do with other tensors' steps.
+
+        `observe` may then be called for this tensor before its turn, and again in its turn. A
+        policy that does not say so is asked once, in parameter order.
+        """
+        return False
+
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state as primitives."""
         return {"policy": type(self).__name__, "q": self.q, "raises": _copy_raises(self.raises)}
@@ -188,6 +196,10 @@ class Constant(Policy):
     def observe(self, tensor: int, needed: int | None) -> int:
         """Return q."""
         return self.q
+
+    def independent(self, tensor: int) -> bool:
+        """Return True."""
+        return True
 
 
 class Band(Policy):
@@ -289,6 +301,10 @@ class Band(Policy):
             else:
                 self.q = raised
         return raised
+
+    def independent(self, tensor: int) -> bool:
+        """Return whether no other tensor can raise the q of this one before the next epoch."""
+        return not self.vanish or self.per_tensor or self.q >= self._cap()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state as primitives."""

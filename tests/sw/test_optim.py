@@ -11,8 +11,6 @@ from torch import nn
 
 import upshift.device
 from upshift.config import UnitConfig
-from upshift.device import DeviceError
-from upshift.device.model import ModelDevice
 from upshift.formats import Fixed, bfloat16
 from upshift.optim import Band, Constant, QtSGD
 
@@ -334,39 +332,6 @@ def test_loading_a_bad_state_changes_nothing():
             good | {"param_groups": [], "resolution": good["resolution"] | {"q": 9}}
         )
     assert unchanged()
-
-
-class Liar(ModelDevice):
-    """A device that computes something else."""
-
-    def _read(self, base, count):
-        return super()._read(base, count) ^ (1 if base == 20 else 0)
-
-    def _submit(self, base, raw, rate, resolution):
-        return super()._submit(base, raw ^ 1 if base == self.wrong else raw, rate, resolution)
-
-    wrong = -1
-
-
-def test_a_device_that_lies_is_found_out():
-    model = network()
-    device = Liar(CONFIG)
-    optimizer = QtSGD(
-        model.parameters(),
-        1.0,
-        resolution=Constant(16),
-        device=device,
-        mirror="model",
-        check_every=3,
-    )
-    learn(model, optimizer, 2)
-    with pytest.raises(DeviceError, match="4 of 4 weights from address 20 on differ"):
-        learn(model, optimizer, 1, start=2)
-    device.wrong = 0
-    for p in model.parameters():
-        p.grad = torch.zeros_like(p)
-    with pytest.raises(DeviceError, match=r"parameter 0.*does not compute what the host does"):
-        optimizer.step()
 
 
 def test_an_optimizer_on_a_device_is_not_copied():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from upshift import equation
-from upshift.resolution import Band, Constant, resolution_needed
+from upshift.resolution import Band, Constant, Policy, resolution_needed
 
 
 def loop(h, lr, start=-90, highest=120):
@@ -190,3 +190,28 @@ def test_the_first_epoch_begins_with_the_optimizer_and_respects_its_weights():
     wide.bind(None)
     assert (narrow.q, wide.q) == (8, 11)
     assert wide.raises == {"schedule": 9, "vanish": {}}
+
+
+@pytest.mark.parametrize(
+    ("policy", "independent"),
+    [
+        (Constant(3), True),
+        (Band(vanish=False), True),
+        (Band(per_tensor=True), True),
+        (Band(q=5, limit=9), False),
+        (Band(q=9, limit=9), True),
+    ],
+)
+def test_a_tensor_asked_before_its_turn_gets_what_it_gets_in_its_turn(rng, policy, independent):
+    assert policy.independent(0) is independent
+    assert Policy.independent(policy, 0) is False, "a policy has to say so itself"
+    needed = [int(n) for n in rng.integers(0, 20, 6)]
+    early, in_turn = copy.deepcopy(policy), copy.deepcopy(policy)
+    order = rng.permutation(6) if independent else range(6)
+    first = {int(n): early.observe(int(n), needed[n]) for n in order}
+    again = {n: early.observe(n, needed[n]) for n in first}
+    expected = {n: in_turn.observe(n, needed[n]) for n in range(6)}
+    assert first == expected
+    assert early.state_dict() == in_turn.state_dict()
+    if independent:
+        assert again == expected

@@ -1,7 +1,8 @@
 """What the quantized optimizers share: everything but the direction.
 
 A step first computes all directions and checks them, then applies them tensor by tensor, so that
-bad input leaves parameters, moments and resolution as they were.
+bad input leaves parameters, moments and resolution as they were. With `streaming`, directions are
+computed and checked one by one during backward.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import math
 import operator
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, overload
 
 import torch
@@ -18,7 +21,9 @@ from torch.optim.optimizer import Optimizer, ParamsT, StateDict
 
 from upshift.device import Device
 from upshift.formats import Fixed, Float, Format
-from upshift.optim._weights import DeviceWeights, HostWeights, Mirror
+from upshift.optim._device_weights import DeviceWeights, Mirror
+from upshift.optim._streaming import Stream
+from upshift.optim._weights import HostWeights
 from upshift.report import UpdateReport
 from upshift.resolution import Policy
 
@@ -59,6 +64,7 @@ class QtOptimizer(Optimizer):
             if mirror is not None or base:
                 raise ValueError("base and mirror are for weights on a device, and there is none")
             self._weights = HostWeights(weight, gradient)
+            self._stream: Stream | None = None
         else:
             config = device.config
             for name, wanted, own in (
@@ -67,9 +73,9 @@ class QtOptimizer(Optimizer):
             ):
                 if wanted is not None and wanted != own:
                     raise ValueError(f"{name} format {wanted} differs from the device's {own}")
-            self._weights = DeviceWeights(
-                device, operator.index(base), mirror or "read", check_every
-            )
+            usual: Mirror = "model" if device.distant else "read"
+            held = DeviceWeights(device, operator.index(base), mirror or usual, check_every)
+            self._weights, self._stream = held, Stream(held)
         self.resolution = resolution
         self.nonfinite = nonfinite
         self.reports: dict[Tensor, UpdateReport] = {}
@@ -127,49 +133,153 @@ class QtOptimizer(Optimizer):
         ------
         ValueError
             If a gradient is not finite (and ``nonfinite="raise"``), or a device cannot apply a
-            learning rate. Nothing has changed then.
+            learning rate. Nothing has changed then, but for parameters whose bursts `streaming`
+            had sent; the message names them.
         TypeError
             If a gradient is sparse.
+        DeviceError
+            If the device does not compute what the host does, which ``mirror="model"`` notices
+            one step later at the latest; or if what a burst was made of changed after
+            `streaming` had sent it.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
 
+        stream = self._stream
+        if stream is not None:
+            stream.check(self.param_groups, self.resolution)
         self._sync_changed()
-        work = [
-            (p, lr, *self._direction(p, group))
-            for group, lr in zip(self.param_groups, self._rates(), strict=True)
-            for p in self._moving(group)
-        ]
-        indices = {p: index for index, p in enumerate(self._parameters())}
-        for p, _, h, _ in work:
-            bad = h.numel() - int(torch.count_nonzero(h.isfinite()))
-            if bad and self.nonfinite == "skip":
-                return loss
-            if bad:
-                raise ValueError(
-                    f"the step of parameter {indices[p]} (shape {tuple(p.shape)}) is not finite "
-                    f"in {bad} of {h.numel()} elements; nothing was changed"
-                )
+        try:
+            work = self._work()
+        except Exception:
+            self._take_sent()
+            raise
+        if self.nonfinite == "skip" and any(_nonfinite(h) for *_, h, _ in work):
+            return loss
 
-        for p, lr, h, state in work:
-            if lr != 0.0 and p.numel():
-                self.reports[p] = self._weights.update(p, indices[p], h, lr, self.resolution)
-            if state:
-                self.state[p].update(state)
-        self._weights.finish()
-        self._remember()
+        try:
+            for p, tensor, lr, h, state in work:
+                if stream is not None and p in stream.early:
+                    self.reports[p] = stream.take(p, self.resolution)
+                elif lr != 0.0 and p.numel():
+                    self.reports[p] = self._weights.update(p, tensor, h, lr, self.resolution)
+                if state:
+                    self.state[p].update(state)
+            self._weights.finish()
+        finally:
+            self._remember()
         return loss
 
-    def _rates(self) -> list[float]:
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Send bursts to the device while backward is still computing, with the same bits.
+
+        ``with optimizer.streaming(): loss.backward()``, then `step`. Each parameter's direction
+        is computed, checked and encoded as soon as its gradient is there. It is sent at once if
+        its resolution cannot depend on other tensors (see `Policy.independent`), and by `step` in
+        its turn otherwise. The parameters themselves change in `step`, as always.
+
+        When gradients are accumulated over several backwards, only the last belongs inside.
+        Nothing may change the gradients, learning rates or resolution between here and `step`:
+        no clipping, no loss scaling.
+
+        Raises
+        ------
+        ValueError
+            If there is no device, or ``nonfinite="skip"``, since what was sent cannot be skipped;
+            if a learning rate cannot be applied; from within backward, if a gradient is not
+            finite.
+        DeviceError
+            From within backward, if a parameter gets a second gradient after its burst was sent.
+
+        Notes
+        -----
+        When backward raises, parameters whose bursts were sent take their step, on the device
+        and here, and the others do not. Messages of this method name them.
+        """
+        if self._stream is None:
+            raise ValueError("streaming is for weights on a device, and there is none")
+        if self.nonfinite == "skip":
+            raise ValueError(
+                "nonfinite 'skip' is not allowed with streaming: what was sent cannot be skipped"
+            )
+        learning = [[p for p in g["params"] if p.requires_grad] for g in self.param_groups]
+        self._rates(learning)
+        stream, tensors = self._stream, self._tensors()
+        hooks = [
+            p.register_post_accumulate_grad_hook(partial(self._begin, stream, tensors[p], group))
+            for group, parameters in zip(self.param_groups, learning, strict=True)
+            for p in parameters
+        ]
+        try:
+            yield
+        except BaseException:
+            self._take_sent()
+            raise
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    @torch.no_grad()
+    def _begin(self, stream: Stream, tensor: int, group: dict[str, Any], p: Tensor) -> None:
+        """Begin the step of a parameter whose gradient is complete, unless `step` has to."""
+        assert p.grad is not None
+        changed = self._versions[p] != p._version  # the device has to be told first
+        if p.grad.is_sparse or changed or not p.numel() or not float(group["lr"]):
+            return
+        direction = self._direction(p, group)
+        self._check_finite(p, tensor, direction[0])
+        stream.begin(p, tensor, direction, group, self.resolution)
+
+    @torch.no_grad()
+    def _take_sent(self) -> None:
+        """End a step that failed: take it where the device has, and nowhere else."""
+        if self._stream is None:
+            return
+        early = self._stream.early
+        try:
+            for p, (_, state) in {p: e.direction for p, e in early.items() if e.sent}.items():
+                self.reports[p] = self._stream.take(p, self.resolution)
+                self.state[p].update(state)
+        finally:
+            early.clear()
+            self._remember()
+
+    def _work(self) -> list[tuple[Tensor, int, float, Tensor, dict[str, Tensor]]]:
+        """Return each moving parameter's index, rate, direction and new state, checked."""
+        moving = [self._moving(group) for group in self.param_groups]
+        tensors = self._tensors()
+        early = {} if self._stream is None else self._stream.early
+        groups = zip(self.param_groups, self._rates(moving), moving, strict=True)
+        work = [
+            (p, tensors[p], lr, *(early[p].direction if p in early else self._direction(p, group)))
+            for group, lr, parameters in groups
+            for p in parameters
+        ]
+        if self.nonfinite == "raise":
+            for p, tensor, _, h, _ in work:
+                self._check_finite(p, tensor, h)
+        return work
+
+    def _check_finite(self, p: Tensor, tensor: int, h: Tensor) -> None:
+        bad = _nonfinite(h)
+        if bad:
+            done = "nothing was changed" if self._stream is None else self._stream.told()
+            raise ValueError(
+                f"the step of parameter {tensor} (shape {tuple(p.shape)}) is not finite "
+                f"in {bad} of {h.numel()} elements; {done}"
+            )
+
+    def _rates(self, moving: list[list[Tensor]]) -> list[float]:
         """Return the learning rate of each group, all of them checked."""
         rates = [float(group["lr"]) for group in self.param_groups]
-        for number, (group, lr) in enumerate(zip(self.param_groups, rates, strict=True)):
+        for number, (lr, parameters) in enumerate(zip(rates, moving, strict=True)):
             where = f"parameter group {number}"
             if not 0 <= lr < math.inf:
                 raise ValueError(f"{where}: lr {lr} is not allowed: zero or a positive number")
-            if lr != 0.0 and self._moving(group):
+            if lr != 0.0 and parameters:
                 self._weights.check_rate(lr, where)
         return rates
 
@@ -181,7 +291,11 @@ class QtOptimizer(Optimizer):
         return moving
 
     def state_dict(self) -> StateDict:
-        """Return the state, the policy's included under ``"resolution"``, as primitives."""
+        """Return the state, the policy's included under ``"resolution"``, as primitives.
+
+        Waits for the device: see `collect`.
+        """
+        self.collect()
         state = super().state_dict()
         state["resolution"] = self.resolution.state_dict()
         return state
@@ -191,6 +305,7 @@ class QtOptimizer(Optimizer):
         state = dict(state_dict)
         if "resolution" not in state:
             raise ValueError("the state has no 'resolution': it is not of a quantized optimizer")
+        self.collect()
         before = self.resolution.state_dict()
         self.resolution.load_state_dict(state.pop("resolution"))
         try:
@@ -211,7 +326,7 @@ class QtOptimizer(Optimizer):
         return (
             state
             | {name: getattr(self, name) for name in names}
-            | {"_versions": {}, "_complete": True}
+            | {"_versions": {}, "_complete": True, "_stream": None}
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -226,9 +341,41 @@ class QtOptimizer(Optimizer):
         """Take the parameters' present values as the weights.
 
         They are encoded, and written to the device if there is one. Needed after writes through
-        ``p.data``, which torch does not count as changes; other changes are noticed.
+        ``p.data``, which torch does not count as changes; other changes are noticed. After a
+        `DeviceError` it makes the device equal to the parameters again.
         """
+        self.collect()
+        if self._stream is not None:
+            self._stream.early.clear()
         self._load(self._parameters())
+
+    def collect(self) -> None:
+        """Wait until the device has done all steps, and compare what it reported.
+
+        Call it after the last step with ``mirror="model"``, whose reports `step` compares one
+        step later.
+
+        Raises
+        ------
+        DeviceError
+            If the device does not compute what the host does.
+        """
+        self._weights.collect()
+
+    @property
+    def device(self) -> Device | None:
+        """The device that holds the weights, if one does."""
+        return self._weights.device if isinstance(self._weights, DeviceWeights) else None
+
+    @property
+    def weight(self) -> Fixed | None:
+        """Format of the weights; None for floating-point weights."""
+        return self._weights.weight
+
+    @property
+    def gradient(self) -> Format | None:
+        """Format that directions are encoded in; None if they are taken as they are."""
+        return self._weights.gradient
 
     @property
     def _fraction(self) -> int | None:
@@ -237,6 +384,9 @@ class QtOptimizer(Optimizer):
 
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
+
+    def _tensors(self) -> dict[Tensor, int]:
+        return {p: tensor for tensor, p in enumerate(self._parameters())}
 
     def _sync_changed(self) -> None:
         self._load([p for p in self._parameters() if self._versions.get(p) != p._version])
@@ -250,3 +400,7 @@ class QtOptimizer(Optimizer):
 
     def _remember(self) -> None:
         self._versions = {p: p._version for p in self._parameters()}
+
+
+def _nonfinite(h: Tensor) -> int:
+    return h.numel() - int(torch.count_nonzero(h.isfinite()))

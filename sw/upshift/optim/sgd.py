@@ -11,8 +11,8 @@ from torch.optim.optimizer import ParamsT
 
 from upshift.device import Device
 from upshift.formats import Fixed, Format
+from upshift.optim._device_weights import Mirror
 from upshift.optim._optimizer import QtOptimizer
-from upshift.optim._weights import Mirror
 from upshift.resolution import Policy
 
 
@@ -48,10 +48,12 @@ class QtSGD(QtOptimizer):
     base : int
         Address of the first weight on the device.
     mirror : {"read", "model"}, optional
-        Keep the parameters equal to the device by reading it back after every step (the
-        default), or by computing the same step here and comparing the counters of every burst.
+        Keep the parameters equal to the device by reading it back after every step, or by
+        computing the same step here and comparing the counters of every burst, at the latest one
+        step later. Left out, "model" for distant devices, which should not be waited for, and
+        "read" for others. With "model", call `collect` after the last step.
     check_every : int
-        With ``mirror="model"``: steps between comparisons of all weights.
+        With ``mirror="model"``: steps between comparisons of all weights, by a checksum.
     nonfinite : {"raise", "skip"}
         What to do when a step is not finite: raise, or skip it whole, as loss scalers do.
 
