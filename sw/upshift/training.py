@@ -1,38 +1,35 @@
 """Training that proves itself: the same run held by torch, the integer model and a device.
 
-Each holder starts from the same network, keeps weights, policy and optimizer of its own, and is
-never refreshed from another. The device's network computes the gradients, so what is learned is
-what the device holds; the others are given those gradients. After every step all weights of all
-holders are compared, and so are the counters of every burst.
+The device's network computes the gradients, so what is learned is what the device holds; the
+others are given those gradients. After every step all weights of all holders are compared, and so
+are the counters of every burst: one by one if the device is near; by a checksum if it is distant,
+and one by one after every epoch.
 """
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+import upshift.checkpoint
 import upshift.device
-from upshift import digits
+from upshift import digits, holders
 from upshift.config import UnitConfig
 from upshift.device import Device
-from upshift.formats import Raw
-from upshift.optim import Band, QtSGD
-from upshift.report import UpdateReport
+from upshift.holders import Holder, MismatchError
+from upshift.optim import Band
 
-LEARNING_RATE = 2**-1
+__all__ = ["BATCH", "Epoch", "MismatchError", "Run", "configuration", "train"]
+
 BATCH = 64
-
-
-class MismatchError(RuntimeError):
-    """Two holders of the same run disagree."""
+_TASK = "upshift train"
 
 
 @dataclass(frozen=True)
@@ -58,20 +55,30 @@ class Epoch:
 
     @property
     def updates_per_second(self) -> float:
-        """Updates per second of the device's own optimizer step, reading back included."""
+        """Updates per second of the device's own optimizer step.
+
+        Reading back is included. The clock of a distant device, which works while other things
+        go on, runs from the beginning of backward to the checksum after the step.
+        """
         return self.updates / self.update_seconds
 
 
 @dataclass
 class Run:
-    """A training run and its outcome; `epochs` fills up while `train` is iterated."""
+    """A training run and its outcome; `epochs` fills up while `train` is iterated.
+
+    `comparisons` counts the weights that were compared one by one, `checksums` how often all
+    weights were compared by a checksum.
+    """
 
     config: UnitConfig
     device: str
     seed: int
     parameters: int
     epochs: list[Epoch] = field(default_factory=list)
+    steps: int = 0
     comparisons: int = 0
+    checksums: int = 0
     digests: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -85,31 +92,6 @@ class Run:
         return sum(epoch.updates for epoch in self.epochs)
 
 
-@dataclass
-class _Holder:
-    """One of the parties that hold the same run."""
-
-    name: str
-    network: nn.Module
-    optimizer: QtSGD
-    device: Device | None
-    config: UnitConfig
-
-    def raw_weights(self) -> Raw:
-        """Return all weights as raw words, from where they are truly held."""
-        if self.device is not None:
-            return self.device.read(0, sum(p.numel() for p in self.network.parameters()))
-        return np.concatenate(
-            [
-                self.config.weight.encode(p.detach().numpy().ravel())
-                for p in self.network.parameters()
-            ]
-        )
-
-    def reports(self) -> list[UpdateReport]:
-        return [self.optimizer.reports[p] for p in self.network.parameters()]
-
-
 def configuration(parameters: int, lanes: int = 8) -> UnitConfig:
     """Return a default unit just deep enough for a number of parameters."""
     return UnitConfig(lanes=lanes, depth=-(-parameters // lanes) * lanes)
@@ -121,73 +103,121 @@ def train(
     epochs: int,
     seed: int,
     opened: Callable[[Device], None] = lambda device: None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
 ) -> Iterator[Run]:
     """Train the digits network through a device, comparing all holders after every step.
 
     Parameters
     ----------
     url : str
-        Device that holds the weights, such as ``"rtl:"``.
+        Device that holds the weights, such as ``"rtl:"``. A device made to order becomes just
+        deep enough; a board has to be.
     epochs : int
+        Epochs in all, those before a resumption included.
     seed : int
         Decides the split, the start and the order of the images.
     opened : callable, optional
         Called with the device once it is open.
+    checkpoint : Path, optional
+        File to save the run in after every epoch; it must not exist yet.
+    resume : bool
+        Continue the run in `checkpoint` instead, with the same bits as if it had not ended.
 
     Yields
     ------
     Run
-        The same object after every epoch; digests are there after the last.
+        The same object after every epoch, and at once if it is resumed; digests are there after
+        the last.
 
     Raises
     ------
     MismatchError
         At the first step after which two holders differ.
+    ValueError
+        If the checkpoint exists, or is not of this run and this unit.
     """
+    past = None if checkpoint is None else _past(checkpoint, resume, seed, epochs)
     data = digits.load(seed)
     start = digits.network(seed)
-    config = configuration(sum(p.numel() for p in start.parameters()))
+    parameters = sum(p.numel() for p in start.parameters())
     with ExitStack() as stack:
         # On a network this small threads cost more than they bring, and the order of sums would
         # depend on the machine.
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(1)
-        device = stack.enter_context(upshift.device.open(url, config))
+        device = stack.enter_context(upshift.device.open(url, default=configuration(parameters)))
+        config = device.config
         opened(device)
         named: list[tuple[str, Device | None]] = [(url, device), ("torch", None)]
         if url != "model:":
             named.append(("model:", stack.enter_context(upshift.device.open("model:", config))))
-        holders = [_hold(name, start, held_by, config) for name, held_by in named]
-        run = Run(config, url, seed, sum(p.numel() for p in start.parameters()))
+        parties = [Holder.of(name, start, held_by, config) for name, held_by in named]
+        run = Run(config, url, seed, parameters)
         order = torch.Generator().manual_seed(seed)
-        for _ in range(epochs):
-            _train_epoch(run, holders, data, order)
+        if checkpoint is not None and past is not None:
+            for holder in parties:
+                upshift.checkpoint.load(checkpoint, holder.network, holder.optimizer)
+            _restore(run, order, past)
+            yield run
+        while len(run.epochs) < epochs:
+            _train_epoch(run, parties, data, order)
+            if checkpoint is not None:
+                first = parties[0]
+                upshift.checkpoint.save(
+                    checkpoint, first.network, first.optimizer, _state(run, order)
+                )
             if len(run.epochs) == epochs:
-                run.digests = {holder.name: _digest(holder.raw_weights()) for holder in holders}
+                run.digests = {holder.name: holder.digest() for holder in parties}
             yield run
 
 
-def _hold(name: str, start: nn.Module, device: Device | None, config: UnitConfig) -> _Holder:
-    network = copy.deepcopy(start)
-    optimizer = QtSGD(
-        network.parameters(),
-        LEARNING_RATE,
-        resolution=Band(),
-        weight=config.weight,
-        gradient=config.gradient,
-        device=device,
+def _past(file: Path, resume: bool, seed: int, epochs: int) -> dict[str, Any] | None:
+    """Return what a run left in its checkpoint, or None if a new one begins."""
+    if not resume:
+        if file.exists():
+            raise ValueError(f"{file} exists: resume the run in it, or remove it")
+        return None
+    past = upshift.checkpoint.read(file).extra
+    if not isinstance(past, dict) or past.get("task") != _TASK:
+        raise ValueError(f"{file} is not the checkpoint of such a run")
+    if past["seed"] != seed:
+        raise ValueError(f"{file} is of a run with seed {past['seed']}, not {seed}")
+    done = len(past["epochs"])
+    if done >= epochs:
+        raise ValueError(f"{file} has {done} epochs already: {epochs} in all leave none to train")
+    return past
+
+
+def _state(run: Run, order: torch.Generator) -> dict[str, Any]:
+    """Return what a checkpoint has to keep beside network and optimizer."""
+    return {
+        "task": _TASK,
+        "seed": run.seed,
+        "steps": run.steps,
+        "comparisons": run.comparisons,
+        "checksums": run.checksums,
+        "epochs": [asdict(epoch) for epoch in run.epochs],
+        "order": order.get_state().numpy(),
+    }
+
+
+def _restore(run: Run, order: torch.Generator, past: dict[str, Any]) -> None:
+    run.steps, run.comparisons, run.checksums = (
+        past[name] for name in ("steps", "comparisons", "checksums")
     )
-    return _Holder(name, network, optimizer, device, config)
+    run.epochs = [Epoch(**epoch) for epoch in past["epochs"]]
+    order.set_state(torch.from_numpy(past["order"]))
 
 
 def _train_epoch(
-    run: Run, holders: list[_Holder], data: digits.Digits, order: torch.Generator
+    run: Run, parties: list[Holder], data: digits.Digits, order: torch.Generator
 ) -> None:
-    first, others = holders[0], holders[1:]
+    first = parties[0]
     policy = first.optimizer.resolution
     assert isinstance(policy, Band)
     if run.epochs:
-        for holder in holders:
+        for holder in parties:
             holder.optimizer.resolution.step()
     vanish_before = sum(policy.raises["vanish"].values())
     schedule_before = sum(epoch.schedule_raises for epoch in run.epochs)
@@ -197,19 +227,14 @@ def _train_epoch(
         first.optimizer.zero_grad()
         outputs = first.network(data.train_images[batch])
         loss = nn.functional.cross_entropy(outputs, data.train_labels[batch])
-        loss.backward()  # type: ignore[no-untyped-call]
+        seconds += _step(run, parties, loss)
         losses.append(loss.item() * len(batch))
-        clock = time.perf_counter()
-        first.optimizer.step()
-        seconds += time.perf_counter() - clock
-        for holder in others:
-            _give_gradients(first.network, holder.network)
-            holder.optimizer.step()
-        _compare(run, holders)
         for report in first.reports():
             updates += report.elements
             zeros += report.elements - report.nonzero
             saturated += report.saturated
+    if _distant(first):
+        run.comparisons += holders.compare(parties, run.steps)
 
     run.epochs.append(
         Epoch(
@@ -229,38 +254,37 @@ def _train_epoch(
     )
 
 
-def _give_gradients(source: nn.Module, target: nn.Module) -> None:
-    for p, q in zip(source.parameters(), target.parameters(), strict=True):
-        q.grad = None if p.grad is None else p.grad.clone()
+def _step(run: Run, parties: list[Holder], loss: Tensor) -> float:
+    """Take one step with all holders, compare them, and return the seconds of the first's."""
+    first, others = parties[0], parties[1:]
+    distant = _distant(first)
+    clock = time.perf_counter()
+    with first.optimizer.streaming() if distant else nullcontext():
+        loss.backward()  # type: ignore[no-untyped-call]
+    if not distant:
+        clock = time.perf_counter()
+    first.optimizer.step()
+    seconds = time.perf_counter() - clock
+    for holder in others:
+        holder.take_gradients(first.network)
+        holder.optimizer.step()
+    run.steps += 1
+    if not distant:
+        run.comparisons += holders.compare(parties, run.steps)
+        return seconds
+    first.optimizer.collect()
+    told = first.checksum()
+    seconds = time.perf_counter() - clock
+    holders.compare_checksums(told, parties, run.steps)
+    run.checksums += len(others)
+    return seconds
 
 
-def _compare(run: Run, holders: list[_Holder]) -> None:
-    """Compare every weight and every report of all holders with the first's."""
-    first = holders[0]
-    weights, reports = first.raw_weights(), first.reports()
-    step = run.comparisons // (run.parameters * (len(holders) - 1)) + 1
-    for other in holders[1:]:
-        theirs = other.raw_weights()
-        if not np.array_equal(weights, theirs):
-            at = int(np.flatnonzero(weights != theirs)[0])
-            raise MismatchError(
-                f"step {step}: {np.count_nonzero(weights != theirs)} of {weights.size} weights "
-                f"differ; the first is weight {at}: {first.name} holds {weights[at]}, "
-                f"{other.name} holds {theirs[at]}"
-            )
-        if reports != other.reports():
-            raise MismatchError(
-                f"step {step}: reports differ: {first.name} {reports}, "
-                f"{other.name} {other.reports()}"
-            )
-        run.comparisons += weights.size
+def _distant(holder: Holder) -> bool:
+    return holder.device is not None and holder.device.distant
 
 
 def _accuracy(network: nn.Module, data: digits.Digits) -> float:
     with torch.no_grad():
         right = network(data.test_images).argmax(1) == data.test_labels
     return float(right.double().mean())
-
-
-def _digest(weights: Raw) -> str:
-    return hashlib.sha256(weights.astype("<i8").tobytes()).hexdigest()

@@ -1,14 +1,22 @@
 """A network learns through the compiled RTL, and a broken unit is noticed everywhere."""
 
 import json
+import signal
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import upshift.device
-from upshift import cli, training
+from upshift import checkpoint, cli, training
+from upshift.checkpoint import Checkpoint
 from upshift.config import UnitConfig
+from upshift.device.model import ModelDevice
+from upshift.formats import Fixed, bfloat16
 from upshift.optim import Band, QtSGD
 
 
@@ -54,6 +62,157 @@ def test_every_mirror_and_holder_has_the_same_bits():
             assert torch.equal(weights, software)
             assert list(optimizer.reports.values()) == list(reference.reports.values())
             assert optimizer.state_dict()["resolution"] == reference.state_dict()["resolution"]
+
+
+class Board(ModelDevice):
+    """Behind a long cable: what it is was decided elsewhere, and asking it for much takes long."""
+
+    distant = True
+    config_of_all = UnitConfig(lanes=4, depth=16384, weight=Fixed(16, 14), gradient=bfloat16)
+    flip_after = None
+
+    def __init__(self):
+        super().__init__(self.config_of_all)
+        self.read_words = self.checksums = 0
+
+    def _read(self, base, count):
+        self.read_words += count
+        return super()._read(base, count)
+
+    def _checksum(self, base, count):
+        self.checksums += 1
+        if self.checksums == self.flip_after:
+            self._unit.weights[1234] ^= 1
+        before, crc = self.read_words, super()._checksum(base, count)
+        self.read_words = before  # computed over there
+        return crc
+
+
+@pytest.fixture
+def board(monkeypatch):
+    """Make ``board:`` a URL."""
+    points = [
+        EntryPoint("board", "here", "upshift.devices"),
+        EntryPoint("model", "upshift.device.model:open_model", "upshift.devices"),
+    ]
+    real = EntryPoint.load
+    monkeypatch.setattr(upshift.device, "entry_points", lambda group: points)
+    monkeypatch.setattr(
+        EntryPoint,
+        "load",
+        lambda self: (lambda *_: Board()) if self.name == "board" else real(self),
+    )
+
+
+def test_a_distant_device_is_compared_by_checksums_and_whole_after_each_epoch(board):
+    opened = []
+    *_, run = training.train("board:", epochs=2, seed=3, opened=opened.append)
+    assert run.config == Board.config_of_all
+    assert len(set(run.digests.values())) == 1
+    assert run.updates == run.steps * 9930
+    assert (run.steps, run.checksums) == (46, 92)
+    assert run.comparisons == 2 * 2 * 9930
+    assert opened[0].checksums == 46
+    assert opened[0].read_words == 3 * 9930 + 1, "two epochs, the digest, and the address check"
+
+
+def test_a_distant_device_that_loses_a_bit_is_found_out_in_that_step(board, capsys, monkeypatch):
+    monkeypatch.setattr(Board, "flip_after", 5)
+    assert cli.main(["train", "--device", "board:", "--epochs", "1"]) == 1
+    message = "MISMATCH at step 5: 1 of 9930 weights differ; the first is weight 1234: board: holds"
+    assert message in capsys.readouterr().err
+
+
+def test_a_distant_device_whose_checksum_is_wrong_is_found_out(board, capsys, monkeypatch):
+    monkeypatch.setattr(Board, "_checksum", lambda *_: 0xBAD)
+    assert cli.main(["train", "--device", "board:", "--epochs", "1"]) == 1
+    message = "board: says its weights have the checksum 0x00000bad, those of torch have 0x"
+    assert message in capsys.readouterr().err
+
+
+def test_what_was_compared_how_is_printed(board, capsys):
+    assert cli.main(["train", "--device", "board:", "--epochs", "1"]) == 0
+    assert (
+        "228,390 weight updates by board:, 19,860 weights compared one by one and "
+        "all of them 46 times by checksum, 0 mismatches"
+    ) in capsys.readouterr().out
+
+
+def test_a_board_that_is_too_small_says_so(board, capsys, monkeypatch):
+    monkeypatch.setattr(Board, "config_of_all", UnitConfig(depth=4096))
+    assert cli.main(["train", "--device", "board:", "--epochs", "1"]) == 2
+    message = "sizes [144, 16, 4608, 32, 5120, 10] end at address 9930, but the device holds 4096"
+    assert message in capsys.readouterr().err
+
+
+def facts(run):
+    """Return all that a run says but for the time it took."""
+    epochs = [vars(epoch) | {"update_seconds": None} for epoch in run.epochs]
+    return epochs, run.digests, run.steps, run.comparisons, run.checksums
+
+
+@pytest.mark.parametrize("url", ["model:", "rtl:", "board:"])
+def test_a_run_in_two_parts_has_the_bits_of_one(tmp_path, request, url):
+    if url == "board:":
+        request.getfixturevalue("board")
+    file = tmp_path / "run.npz"
+    *_, whole = training.train(url, epochs=4, seed=1)
+    *_, _ = training.train(url, epochs=2, seed=1, checkpoint=file)
+    told = [
+        len(run.epochs)
+        for run in training.train(url, epochs=4, seed=1, checkpoint=file, resume=True)
+    ]
+    assert told == [2, 3, 4]
+    *_, run = training.train(url, epochs=5, seed=1, checkpoint=file, resume=True)
+    *_, longer = training.train(url, epochs=5, seed=1)
+    assert facts(run) == facts(longer)
+    assert [vars(e) | {"update_seconds": 0} for e in whole.epochs] == [
+        vars(e) | {"update_seconds": 0} for e in longer.epochs[:4]
+    ]
+
+
+def test_a_killed_run_resumes_with_the_same_bits(tmp_path, capsys):
+    file = tmp_path / "run.safetensors"
+    arguments = ["train", "--device", "model:", "--epochs", "4", "--checkpoint", str(file)]
+    code = "import sys; from upshift import cli; sys.exit(cli.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as child:
+        lines = [next(child.stdout) for _ in range(3)]
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+    assert cli.main([*arguments, "--resume", "--json"]) == 0
+    resumed = json.loads(capsys.readouterr().out)
+    *_, whole = training.train("model:", epochs=4, seed=0)
+    assert resumed["digests"] == whole.digests
+    assert [epoch["epoch"] for epoch in resumed["epochs"]] == [0, 1, 2, 3]
+
+    file.unlink()
+    assert cli.main([*arguments[:4], "2", *arguments[5:]]) == 0
+    first = capsys.readouterr().out.splitlines()
+    assert [line.split()[:4] for line in first[:3]] == [line.split()[:4] for line in lines]
+    assert cli.main([*arguments[:4], "3", *arguments[5:], "--resume"]) == 0
+    assert capsys.readouterr().out.splitlines()[:3] == first[:3], "the table begins as it was"
+
+
+def test_checkpoints_that_do_not_fit_are_refused(tmp_path, board):
+    file = tmp_path / "run.npz"
+    *_, _ = training.train("model:", epochs=1, seed=1, checkpoint=file)
+
+    def refuses(message, url="model:", epochs=2, seed=1, resume=True):
+        with pytest.raises(ValueError, match=message):
+            next(training.train(url, epochs=epochs, seed=seed, checkpoint=file, resume=resume))
+
+    refuses("run.npz exists: resume the run in it, or remove it", resume=False)
+    refuses("is of a run with seed 1, not 2", seed=2)
+    refuses("has 1 epochs already: 1 in all leave none to train", epochs=1)
+    refuses("holds weights 18.16 for gradients 16.12, but the opt", url="board:")
+    kept = checkpoint.read(file)
+    checkpoint.write(file, Checkpoint(kept.weight, None, None, kept.weights, {}, {}, "a cake"))
+    refuses("is not the checkpoint of such a run")
+    np.savez(file, cake=np.zeros(1))
+    refuses("damaged or not a checkpoint")
 
 
 @pytest.mark.parametrize("fault", [1, 3])

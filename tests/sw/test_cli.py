@@ -5,10 +5,11 @@ import re
 
 import pytest
 
-from upshift import cli, training
+from upshift import cli
 from upshift.cli import unit_options
 from upshift.config import UnitConfig
 from upshift.formats import Fixed
+from upshift.holders import Holder
 
 
 def run(capsys, *arguments):
@@ -70,23 +71,23 @@ def test_train_as_json(capsys):
 
 
 def test_train_ends_with_one_on_a_mismatch(capsys, monkeypatch):
-    honest = training._Holder.raw_weights
+    honest = Holder.raw_weights
 
     def dishonest(holder):
         weights = honest(holder)
         weights[7] += holder.name == "torch"
         return weights
 
-    monkeypatch.setattr(training._Holder, "raw_weights", dishonest)
+    monkeypatch.setattr(Holder, "raw_weights", dishonest)
     status, _, err = run(capsys, "train", "--device", "model:", "--epochs", "1")
     assert status == 1
     assert "step 1: 1 of 9930 weights differ; the first is weight 7: model: holds" in err
 
 
 def test_train_ends_with_one_when_reports_differ(capsys, monkeypatch):
-    honest = training._Holder.reports
+    honest = Holder.reports
     monkeypatch.setattr(
-        training._Holder,
+        Holder,
         "reports",
         lambda holder: [] if holder.name == "torch" else honest(holder),
     )
@@ -101,6 +102,9 @@ def test_train_ends_with_one_when_reports_differ(capsys, monkeypatch):
         (["train", "--epochs", "0"], "--epochs 0 is not allowed"),
         (["train", "--seed", "-1"], "--seed -1 is not allowed"),
         (["train", "--report", "/no/such/place/x.html"], "there is no such directory"),
+        (["train", "--checkpoint", "/no/such/place/x.npz"], "there is no such directory"),
+        (["train", "--checkpoint", "missing.npz", "--resume"], "missing.npz"),
+        (["train", "--resume"], "--resume needs --checkpoint FILE"),
         (["train", "--device", "carrier-pigeon:"], "'carrier-pigeon:' names no device"),
         (["generate", "-o", "x", "--lanes", "3"], "lanes 3 is not allowed"),
         (["generate", "-o", "x", "--weight", "wide"], "'wide' names no format"),
@@ -114,7 +118,7 @@ def test_bad_input_ends_with_two_and_says_why(capsys, arguments, message):
 
 
 def test_device_trouble_ends_with_one(capsys, monkeypatch):
-    def broken(url, config=None):
+    def broken(url, **options):
         raise cli.DeviceError("the cable is gone")
 
     monkeypatch.setattr("upshift.device.open", broken)
@@ -145,14 +149,17 @@ def test_devices_lists_what_can_be_opened(capsys):
     assert {"url": "model:", "state": "ready"} in json.loads(out)
 
 
-def test_devices_says_what_is_missing(capsys, monkeypatch):
-    def broken(url, config):
-        raise cli.DeviceError("no compiler")
+@pytest.mark.parametrize(
+    "error", [cli.DeviceError("no compiler"), ValueError("give a port: found /dev/ttyUSB0")]
+)
+def test_devices_says_what_is_missing(capsys, monkeypatch, error):
+    def broken(url, **options):
+        raise error
 
     monkeypatch.setattr("upshift.device.open", broken)
     status, out, _ = run(capsys, "devices")
     assert status == 0
-    assert "no compiler" in out
+    assert str(error) in out
 
 
 def test_options_override_the_configuration_file(tmp_path):

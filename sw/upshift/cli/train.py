@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from upshift.device import Device
-    from upshift.training import Run
+    from upshift.training import Epoch, Run
 
 EXAMPLES = """\
 examples:
   upshift train                                   digits through the compiled RTL, 30 epochs
   upshift train --device model: --epochs 5        through the integer model
   upshift train --report report.html              and write a page about it
+  upshift train --checkpoint run.npz              save after every epoch
+  upshift train --checkpoint run.npz --resume     go on after an interruption
   upshift train --device 'rtl:?fault=1'           a broken unit: exit status 1
 """
 
@@ -31,7 +33,8 @@ def add_parser(commands: Any) -> None:
         description=(
             "Train a convolutional network on handwritten digits. The device holds the weights "
             "and computes every update; torch and the integer model hold weights of their own "
-            "from the same start, and all are compared after every step."
+            "from the same start, and all are compared after every step: one by one, or by a "
+            "checksum if the device is behind a cable, and then one by one after every epoch."
         ),
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -41,6 +44,14 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     parser.add_argument("--json", action="store_true", help="print the run as JSON")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write an HTML page")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="save the run in FILE after every epoch"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in the checkpoint, with the same bits; N epochs are those in all",
+    )
     parser.set_defaults(run=run)
 
 
@@ -57,14 +68,22 @@ class _Phases:
         self._last = now
 
 
-def run(options: argparse.Namespace) -> int:
-    """Train, print, and return 1 if two holders of the weights ever differed."""
+def _check(options: argparse.Namespace) -> None:
     if options.epochs < 1:
         raise ValueError(f"--epochs {options.epochs} is not allowed: 1 or more")
     if not 0 <= options.seed < 2**32:
         raise ValueError(f"--seed {options.seed} is not allowed: 0 to 2**32 - 1")
-    if options.report and not options.report.resolve().parent.is_dir():
-        raise ValueError(f"--report {options.report}: there is no such directory")
+    for name in ("report", "checkpoint"):
+        file = getattr(options, name)
+        if file and not file.resolve().parent.is_dir():
+            raise ValueError(f"--{name} {file}: there is no such directory")
+    if options.resume and not options.checkpoint:
+        raise ValueError("--resume needs --checkpoint FILE")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, print, and return 1 if two holders of the weights ever differed."""
+    _check(options)
     phases = _Phases()
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
@@ -73,6 +92,7 @@ def run(options: argparse.Namespace) -> int:
 
     phases.end("import torch and scikit-learn")
     messages = Console(stderr=True)
+    printed = 0
     try:
         with Progress(
             "{task.description}",
@@ -89,11 +109,17 @@ def run(options: argparse.Namespace) -> int:
                 bar.update(task, description="train")
 
             for outcome in training.train(
-                options.device, epochs=options.epochs, seed=options.seed, opened=opened
+                options.device,
+                epochs=options.epochs,
+                seed=options.seed,
+                opened=opened,
+                checkpoint=options.checkpoint,
+                resume=options.resume,
             ):
                 bar.update(task, completed=len(outcome.epochs))
                 if not options.json:
-                    print_epoch(outcome)
+                    print_epochs(outcome.epochs[printed:], heading=not printed)
+                printed = len(outcome.epochs)
     except training.MismatchError as error:
         print(f"MISMATCH at {error}", file=sys.stderr)
         if options.json:
@@ -115,24 +141,24 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def print_epoch(outcome: Run) -> None:
-    """Print one line about the last epoch, and a heading before the first."""
-    epoch = outcome.epochs[-1]
-    if len(outcome.epochs) == 1:
+def print_epochs(epochs: list[Epoch], *, heading: bool) -> None:
+    """Print one line about each epoch, and a heading before the first."""
+    if heading:
         print("epoch    loss  accuracy   q  zero steps  saturated  updates/s")
-    print(
-        f"{epoch.epoch:5} {epoch.loss:7.4f}  {epoch.accuracy:7.2%} {epoch.q:3} "
-        f"{epoch.zero_share:10.1%} {epoch.saturated:10} {epoch.updates_per_second:10.3g}",
-        flush=True,
-    )
+    for epoch in epochs:
+        print(
+            f"{epoch.epoch:5} {epoch.loss:7.4f}  {epoch.accuracy:7.2%} {epoch.q:3} "
+            f"{epoch.zero_share:10.1%} {epoch.saturated:10} {epoch.updates_per_second:10.3g}",
+            flush=True,
+        )
 
 
 def print_summary(outcome: Run, phases: dict[str, float]) -> None:
     """Print what was learned, what was compared and how long each phase took."""
-    print(
-        f"\n{outcome.updates:,} weight updates by {outcome.device}, "
-        f"{outcome.comparisons:,} weights compared, 0 mismatches"
-    )
+    compared = f"{outcome.comparisons:,} weights compared"
+    if outcome.checksums:
+        compared += f" one by one and all of them {outcome.checksums:,} times by checksum"
+    print(f"\n{outcome.updates:,} weight updates by {outcome.device}, {compared}, 0 mismatches")
     for name, digest in outcome.digests.items():
         print(f"SHA-256 of the weights  {name:<7} {digest}")
     print(f"test accuracy {outcome.accuracy:.2%}\n")
@@ -150,6 +176,7 @@ def to_json(outcome: Run, phases: dict[str, float]) -> dict[str, Any]:
         "accuracy": outcome.accuracy,
         "updates": outcome.updates,
         "comparisons": outcome.comparisons,
+        "checksums": outcome.checksums,
         "mismatch": None,
         "digests": outcome.digests,
         "epochs": [
