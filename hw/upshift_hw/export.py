@@ -1,4 +1,4 @@
-"""The update unit as RTLIL and as Verilog, whole or with one seeded fault."""
+"""The update unit as RTLIL and as Verilog, whole or with one seeded fault, bare or linked."""
 
 import tempfile
 from pathlib import Path
@@ -6,11 +6,13 @@ from pathlib import Path
 from amaranth.back import rtlil
 
 from upshift.config import UnitConfig
+from upshift.link.config import LinkConfig
 from upshift_hw import tidy, yosys
+from upshift_hw.link import LinkedUnit
 from upshift_hw.unit import UpdateUnit
 
 TOP = "upshift"
-"""Name of the top module; ports are those of `UpdateUnit`, with ``clk`` and ``rst``."""
+"""Name of the top module; ports are those of the component, with ``clk`` and ``rst``."""
 
 
 def to_rtlil(config: UnitConfig, *, fault: int | None = None) -> str:
@@ -25,6 +27,17 @@ def to_rtlil(config: UnitConfig, *, fault: int | None = None) -> str:
     """
     text = rtlil.convert(UpdateUnit(config), name=TOP, emit_src=False)
     return text if fault is None else _inject(text, fault)
+
+
+def linked_rtlil(config: UnitConfig, link: LinkConfig) -> str:
+    """Return the unit behind its serial link as RTLIL.
+
+    Parameters
+    ----------
+    config : UnitConfig
+    link : LinkConfig
+    """
+    return rtlil.convert(LinkedUnit(config, link), name=TOP, emit_src=False)
 
 
 def _inject(text: str, seed: int) -> str:
@@ -69,9 +82,23 @@ def to_verilog(config: UnitConfig, *, fault: int | None = None) -> str:
     fault : int, optional
         Seed of a one-bit fault, as for `to_rtlil`.
     """
+    return _verilog(to_rtlil(config, fault=fault))
+
+
+def linked_verilog(config: UnitConfig, link: LinkConfig) -> str:
+    """Return the unit behind its serial link as Verilog-2001.
+
+    Parameters
+    ----------
+    config : UnitConfig
+    link : LinkConfig
+    """
+    return _verilog(linked_rtlil(config, link))
+
+
+def _verilog(text: str) -> str:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        text = tidy.tidy_rtlil(to_rtlil(config, fault=fault))
-        (directory / "unit.il").write_text(text)
+        (directory / "unit.il").write_text(tidy.tidy_rtlil(text))
         yosys.run(_VERILOG_SCRIPT, directory)
         return tidy.tidy_verilog((directory / "unit.v").read_text())

@@ -101,5 +101,5 @@ def _declare_ports(name: str, header: str, body: str) -> str:
         if port in directions:
             declarations[port] = f"  {directions[port]} {declaration}"
     body = _VERILOG_WIRE.sub(lambda match: "" if match[2] in directions else match[0], body)
-    ports = [declarations[port] for port in re.split(r",\s*", header.strip())]
+    ports = [declarations[port] for port in re.split(r"\s*,\s*", header.strip())]
     return "\n".join([f"module {name} (", ",\n".join(ports), ");", body + "endmodule", ""])
