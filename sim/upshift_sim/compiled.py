@@ -1,11 +1,14 @@
-"""Compiles the update unit's RTL to a shared library, once per design, tools and processor.
+"""Compiles RTL to a shared library, once per design, tools and processor.
 
 RTLIL from Amaranth becomes C++ by Yosys' CXXRTL back end and a shared library by the system's
-C++ compiler. Libraries are cached under a hash of everything that went in.
+C++ compiler, together with a harness that drives its ports: ``harness.cpp`` those of the bare
+update unit, ``board.cpp`` the pins of a unit behind its link. Libraries are cached under a hash
+of everything that went in.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.resources
 import os
@@ -14,20 +17,23 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from upshift import layout
 from upshift.config import UnitConfig
 from upshift.device import DeviceError
+from upshift.link.config import LinkConfig
 from upshift_hw import export, yosys
 
 # Without NDEBUG a masked write outside the memory, which changes nothing, would abort.
 _FLAGS = ["-std=c++17", "-O3", "-march=native", "-DNDEBUG", "-shared", "-fPIC"]
 _FLAGS += ["-fvisibility=hidden"]
 _SCRIPT = (
-    # A full `opt` would leave feedback through wide wires, which costs evaluations per clock.
+    # Feedback through wide wires, whose parts have different drivers, would take several
+    # evaluations per clock, and the harnesses make one. A full `opt` would leave some.
     f"read_rtlil unit.il; hierarchy -top {export.TOP}; proc; flatten; opt_expr; opt_merge; "
-    "opt_clean -purge; write_cxxrtl -g0 -O6 unit.cpp"
+    "opt_clean; splitnets -driver; opt_clean -purge; write_cxxrtl -g0 -O6 unit.cpp"
 )
 
 
@@ -100,6 +106,32 @@ def build(config: UnitConfig, *, fault: int | None = None) -> tuple[Path, dict[s
     DeviceError
         If it fails, or Yosys does, or the cache cannot be written.
     """
+    header = {"unit_layout.h": layout_header(config)}
+    return _build("harness.cpp", header, lambda: export.to_rtlil(config, fault=fault))
+
+
+def build_board(config: UnitConfig, link: LinkConfig) -> tuple[Path, dict[str, float]]:
+    """Compile a unit behind its link, pins and all, unless it is in the cache.
+
+    Parameters
+    ----------
+    config : UnitConfig
+    link : LinkConfig
+
+    Returns and raises what `build` does.
+    """
+    return _build("board.cpp", {}, lambda: _linked_rtlil(config, link))
+
+
+@functools.lru_cache(maxsize=8)
+def _linked_rtlil(config: UnitConfig, link: LinkConfig) -> str:
+    """Return the RTLIL of a board; a program that opens one again need not elaborate it again."""
+    return export.linked_rtlil(config, link)
+
+
+def _build(
+    harness: str, headers: dict[str, str], rtlil: Callable[[], str]
+) -> tuple[Path, dict[str, float]]:
     compiler = _compiler()
     seconds = {}
     clock = time.perf_counter()
@@ -110,13 +142,8 @@ def build(config: UnitConfig, *, fault: int | None = None) -> tuple[Path, dict[s
         seconds[phase] = now - clock
         clock = now
 
-    rtlil = export.to_rtlil(config, fault=fault)
-    harness = (importlib.resources.files("upshift_sim") / "harness.cpp").read_text()
-    sources = {
-        "unit.il": rtlil,
-        "unit_layout.h": layout_header(config),
-        "harness.cpp": harness,
-    }
+    text = (importlib.resources.files("upshift_sim") / harness).read_text()
+    sources = {"unit.il": rtlil(), "harness.cpp": text, **headers}
     library = cache_directory() / f"{_key(compiler, sources)}.so"
     end("gateware to RTLIL")
     if library.exists():
@@ -126,9 +153,10 @@ def build(config: UnitConfig, *, fault: int | None = None) -> tuple[Path, dict[s
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as name:
             directory = Path(name)
-            for file, text in sources.items():
-                (directory / file).write_text(text)
-            yosys.run(_SCRIPT, directory)
+            for file, source in sources.items():
+                (directory / file).write_text(source)
+            if "feedback wires" in yosys.run(_SCRIPT, directory):
+                raise DeviceError("the design has feedback wires: one evaluation is not a clock")
             end("RTLIL to C++ (Yosys)")
             _compile(compiler, directory)
             os.replace(directory / "unit.so", library)  # atomic: two builders cannot clash

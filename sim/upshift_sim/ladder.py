@@ -25,12 +25,11 @@ from upshift.vectors import Vector
 from upshift_sim.bench import runner
 from upshift_sim.compiled import CompilerMissingError
 from upshift_sim.pysim import simulate
+from upshift_sim.replay import Reports, difference, play
 from upshift_sim.rtl import RtlDevice
 
 if TYPE_CHECKING:
     import torch
-
-Reports = list[dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -138,17 +137,7 @@ def _compare(
     except CompilerMissingError as error:
         return Rung(name, 0, 0, 0, "", str(error), time.perf_counter() - clock)
     seconds = time.perf_counter() - clock
-    failure = ""
-    different = np.flatnonzero(weights != expected[0])
-    if different.size:
-        at = int(different[0])
-        failure = (
-            f"{different.size} weights differ, the first at address {at}: "
-            f"{weights[at]} instead of {expected[0][at]}"
-        )
-    elif reports != expected[1]:
-        at = next(n for n, (a, b) in enumerate(zip(reports, expected[1], strict=True)) if a != b)
-        failure = f"report {at} is {reports[at]} instead of {expected[1][at]}"
+    failure = difference((weights, reports), expected)
     updates = sum(report["elements"] for report in expected[1])
     return Rung(name, updates, weights.size, len(reports), failure, "", seconds)
 
@@ -241,9 +230,7 @@ def _pysim(plan: Plan) -> tuple[Raw, Reports]:
 
 def _compiled(plan: Plan) -> tuple[Raw, Reports]:
     with RtlDevice(plan.config, fault=plan.fault) as device:
-        device.write(0, plan.weights)
-        reports = device.play(plan.vectors)
-        return device.read(0, plan.config.depth), reports
+        return play(device, plan.weights, plan.vectors)
 
 
 def _cocotb(name: str, simulator: str, plan: Plan, directory: Path) -> Rung:

@@ -16,6 +16,7 @@ from upshift.formats import Fixed, float32
 from upshift.layout import Operation
 from upshift.reference import Command
 from upshift.vectors import Vector
+from upshift_hw import yosys
 from upshift_sim import compiled, pysim
 from upshift_sim.rtl import RtlDevice
 
@@ -118,6 +119,13 @@ def test_a_yosys_that_fails(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(compiled, "_SCRIPT", "read_rtlil nothing_here.il")
     with pytest.raises((DeviceError, RuntimeError), match=r"Yosys failed .*\n[^$]*nothing_here"):
+        upshift.device.open("rtl:", TINY)
+
+
+def test_feedback_wires_are_noticed(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(yosys, "run", lambda *_: "Warning: Design contains feedback wires, which")
+    with pytest.raises(DeviceError, match="the design has feedback wires"):
         upshift.device.open("rtl:", TINY)
 
 

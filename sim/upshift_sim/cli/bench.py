@@ -1,4 +1,4 @@
-"""``upshift bench``: updates per second, as ratios from one run.
+"""``upshift bench``: updates per second, as ratios from one run; or what a link carries.
 
 Machines are noisy, so every round times all rows one after another and the table shows the
 median ratio to the bare loop of the same round, and the worst.
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ EXAMPLES = """\
 examples:
   upshift bench               compiled RTL and integer model, about ten seconds
   upshift bench --long        also cocotb on both simulators and Amaranth's simulator
+  upshift bench --link        the link of a virtual board, two minutes
+  upshift bench --link serial:///dev/ttyUSB0
 """
 
 
@@ -48,6 +51,13 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--long", action="store_true", help="add the slow simulators")
+    parser.add_argument(
+        "--link",
+        nargs="?",
+        const="virtual:ulx3s_25f",
+        metavar="URL",
+        help="measure a board's link instead, default virtual:ulx3s_25f",
+    )
     parser.add_argument("--rounds", type=int, default=25, metavar="N", help="default 25")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -57,6 +67,8 @@ def run(options: argparse.Namespace) -> int:
     """Measure and print the table."""
     if options.rounds < 1:
         raise ValueError(f"--rounds {options.rounds} is not allowed: 1 or more")
+    if options.link is not None:
+        return _run_link(options)
     from upshift_sim.rtl import RtlDevice
 
     config = UnitConfig(depth=max(SIZES))
@@ -83,6 +95,44 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"machine": machine(), "rows": rows}, indent=2))
     else:
         _print(rows)
+    return 0
+
+
+def _run_link(options: argparse.Namespace) -> int:
+    """Measure a link and print the table."""
+    from rich.console import Console
+
+    from upshift.device.link import LinkDevice
+    from upshift_sim import link_bench
+
+    with (
+        Console(stderr=True).status("open the board") as status,
+        upshift.device.open(options.link) as device,
+    ):
+        if not isinstance(device, LinkDevice):
+            raise ValueError(
+                f"--link {options.link} is not allowed: a board, such as virtual:ulx3s"
+            )
+        rows = link_bench.measure(device, status.update)
+        identity = device.identity
+    summary = link_bench.summary(rows)
+    if options.json:
+        found = {"url": options.link, "machine": machine(), "identity": identity} | summary
+        print(json.dumps(found | {"rows": [asdict(row) for row in rows]}, indent=2))
+        return 0
+    print(f"{options.link}, {identity['baud']:,} baud, frames of {identity['frame_bytes']:,} bytes")
+    print(f"{'':<26} {'line bytes/s':>12} {'payload':>8} {'updates/s':>10} {'host':>7}")
+    for row in rows:
+        payload = f"{row.efficiency:.1%}" if row.payload else ""
+        updates = f"{row.updates_per_second:,.0f}" if row.updates else ""
+        print(
+            f"{row.what:<26} {row.line / row.seconds:>12,.0f} {payload:>8} "
+            f"{updates:>10} {row.host_share:>7.1%}"
+        )
+    print(
+        f"an answer comes after {1e3 * summary['round_trip']:.2f} ms; payload is its share of "
+        "what the line could carry, host the driver's processor time over the line's time"
+    )
     return 0
 
 

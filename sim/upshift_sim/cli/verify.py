@@ -1,15 +1,22 @@
-"""``upshift verify``: climb the verification ladder for one configuration."""
+"""``upshift verify``: climb the ladder, replay it on a device, or train over a bad cable."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
 import sys
+import time
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import upshift.device
 from upshift.cli import unit_options
+
+if TYPE_CHECKING:
+    from upshift_sim.replay import Replay
 
 EXAMPLES = """\
 examples:
@@ -18,6 +25,9 @@ examples:
   upshift verify --config build/config.json --bursts 1000 --seed 7
   upshift verify --waves waves/              keep the waveforms of the cocotb rungs
   upshift verify --fault 1                   a broken unit: exit status 1
+  upshift verify --device virtual:ulx3s      replay the vectors on a board
+  upshift verify --device serial:///dev/ttyUSB0 --board ulx3s_25f --json
+  upshift verify --faults 10000              damage frames on the way to a compiled board
 """
 
 
@@ -38,14 +48,33 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     parser.add_argument("--waves", type=Path, metavar="DIR", help="where to keep waveforms")
     parser.add_argument("--fault", type=int, metavar="SEED", help="break one bit of the unit")
+    instead = parser.add_argument_group("instead of the ladder")
+    instead.add_argument("--device", metavar="URL", help="replay the vectors on this device only")
+    instead.add_argument(
+        "--board", metavar="NAME", help="what to call the device in a result to submit"
+    )
+    instead.add_argument(
+        "--faults", type=int, metavar="N", help="damage N frames on the line to a compiled board"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Climb, print a line per rung, and return 1 if one differs."""
+    """Check what was asked for and return 1 if something differs."""
     if options.bursts < 1:
         raise ValueError(f"--bursts {options.bursts} is not allowed: 1 or more")
+    if options.device is not None and options.faults is not None:
+        raise ValueError("--device and --faults are not allowed together")
+    if options.device is not None:
+        return _replay(options)
+    if options.faults is not None:
+        return _faults(options)
+    return _climb(options)
+
+
+def _climb(options: argparse.Namespace) -> int:
+    """Climb the ladder, printing a line per rung."""
     from rich.console import Console
 
     from upshift_sim import ladder
@@ -95,3 +124,67 @@ def _print(rung: Any) -> None:
     for detail in (rung.failure, rung.missing):
         if detail:
             print(f"    {detail}", file=sys.stderr)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    """Replay the vectors on a device and print the result to submit."""
+    from upshift_sim.replay import replay
+
+    with upshift.device.open(options.device) as device:
+        outcome = replay(device, bursts=options.bursts, seed=options.seed)
+    if options.json:
+        print(json.dumps(_submission(options, outcome), indent=2))
+    else:
+        verdict = "DIFFERS" if outcome.failure else "equal"
+        print(
+            f"{options.device}, unit {outcome.config.to_json()}, seed {options.seed}\n"
+            f"{outcome.updates:,} updates, {outcome.weights:,} weights and {outcome.reports:,} "
+            f"reports compared with the integer model: {verdict}, {outcome.seconds:.1f} s"
+        )
+    if outcome.failure:
+        print(f"  {outcome.failure}", file=sys.stderr)
+    return int(bool(outcome.failure))
+
+
+def _submission(options: argparse.Namespace, outcome: Replay) -> dict[str, Any]:
+    """Return what a board's page needs to know of a replay."""
+    return {
+        "board": options.board,
+        "url": options.device,
+        "date": time.strftime("%Y-%m-%d"),
+        "identity": outcome.identity,
+        "config": json.loads(outcome.config.to_json()),
+        "digest": outcome.config.digest,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("upshift", "numpy")},
+        },
+        **{
+            name: getattr(outcome, name)
+            for name in ("seed", "bursts", "updates", "weights", "reports", "failure", "seconds")
+        },
+        "equal": not outcome.failure,
+    }
+
+
+def _faults(options: argparse.Namespace) -> int:
+    """Damage frames and return 1 if that ever left something wrong."""
+    if options.faults < 1:
+        raise ValueError(f"--faults {options.faults} is not allowed: 1 or more")
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    from upshift_sim import campaign
+
+    columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress("{task.description}", *columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("faulted frames", total=options.faults)
+        for total in campaign.campaign(options.faults, seed=options.seed):
+            bar.update(task, completed=min(total.faulted, options.faults))
+    if options.json:
+        print(json.dumps(campaign.to_json(total), indent=2))
+    else:
+        print(campaign.to_text(total), end="")
+    for wrong in total.wrong:
+        print(wrong, file=sys.stderr)
+    return int(bool(total.wrong))
