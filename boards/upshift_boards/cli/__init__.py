@@ -1,0 +1,1 @@
+"""Commands of ``upshift`` that concern boards."""
