@@ -86,6 +86,7 @@ class LinkDevice(Device):
 
     Attributes
     ----------
+    transport : Transport
     identity : dict
         What the board said of itself: fields of the IDENTITY answer.
     longest_burst : int
@@ -120,6 +121,7 @@ class LinkDevice(Device):
                 f"{config.to_json()}"
             )
         super().__init__(held)
+        self.transport = transport
         self._longest = frames.max_payload(self.identity["frame_bytes"])
         room = self._longest - byte_width(ARGUMENTS[Request.UPDATE])
         self.longest_burst = room // word_bytes(held.gradient.width)
