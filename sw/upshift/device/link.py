@@ -360,9 +360,10 @@ def open_serial(
     if not port:
         found = ", ".join(ports()) or "none found"
         raise ValueError(f"needs a port, as in serial:///dev/ttyUSB0; ports here: {found}")
-    rate = int(_positive("serial", "baud", baud))
+    if not baud.isdecimal() or not int(baud):
+        raise ValueError(f"serial: option baud={baud!r} is not allowed: a rate such as 3000000")
     seconds = _positive("serial", "timeout", timeout)
-    return _open(serial_line(port, rate), config, seconds)
+    return _open(serial_line(port, int(baud)), config, seconds)
 
 
 def open_socket(

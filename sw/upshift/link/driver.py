@@ -179,6 +179,7 @@ class Driver:
         """Send and receive once."""
         with self.lock:
             now = self._transport.now()
+            self._session.tick(now)
             while len(self._out) < _AHEAD and (data := self._session.transmit(now)):
                 self._out += data
             timeout = self._session.deadline - now

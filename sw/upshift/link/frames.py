@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from upshift import layout, registers
 from upshift.config import UnitConfig
-from upshift.formats import Fixed, Float, bfloat16, float32
+from upshift.formats import Fixed, Format, bfloat16, float32
 from upshift.layout import Field, Fields
 from upshift.link.config import LinkConfig
 from upshift.registers import MAGIC
@@ -268,19 +268,23 @@ def configuration(values: Mapping[str, int]) -> UnitConfig:
     Raises
     ------
     ValueError
-        If this is no update unit, its versions are not those of this package, or the digest is
-        not that of the configuration. The message says which.
+        If this is no update unit, its versions are not those of this package, the digest is not
+        that of the configuration, or a number is impossible. The message says which.
     """
     if values["magic"] != MAGIC:
         raise ValueError(f"magic number {values['magic']:#010x} is not an update unit's")
     expected = registers.identity(UnitConfig())["version"]
     if values["version"] != expected:
         raise ValueError(f"version {values['version']:#010x} is not {expected:#010x}")
-    gradient: Fixed | Float
-    if values["gradient_kind"] == 0:
-        gradient = Fixed(values["gradient_width"], values["gradient_fraction"])
-    else:
-        gradient = {16: bfloat16, 32: float32}[values["gradient_width"]]
+    width, fraction = values["gradient_width"], values["gradient_fraction"]
+    kind = values["gradient_kind"]
+    floats: dict[int, Format] = {bfloat16.width: bfloat16, float32.width: float32}
+    gradient = Fixed(width, fraction) if kind == 0 else floats.get(width)
+    if gradient is None or kind > 1:
+        raise ValueError(f"gradients of kind {kind} with {width} bits are not known")
+    if values["window"] < 1:
+        raise ValueError("a window of 0 commands is not allowed: 1 or more")
+    LinkConfig(values["clock"], values["baud"], values["frame_bytes"])
     config = UnitConfig(
         lanes=values["lanes"],
         weight=Fixed(values["weight_width"], values["weight_fraction"]),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from upshift.link.frames import Request
+from upshift.link.frames import ARGUMENTS, Request, unpack
 
 
 class Command:
@@ -37,6 +37,13 @@ class Command:
         # For the session:
         self.restores = False  # it is the session's own, for a board that lost its memory
         self.sent = self.recalled = False
+
+    def __str__(self) -> str:
+        values = unpack(ARGUMENTS[self.request], self.payload)
+        if self.request == Request.RAISE:
+            return f"RAISE to {values['resolution']}"
+        first = values["base"]
+        return f"{self.request.name} of weights {first} to {first + values['count'] - 1}"
 
 
 class Query:

@@ -34,9 +34,10 @@ from upshift.link.frames import (
 from upshift.link.framing import FrameReader, to_line
 from upshift.link.mirror import Mirror
 from upshift.link.requests import Command, Query
+from upshift.report import Refusal
 
 _NUMBERS = 1 << next(field.width for field in HEADER if field.name == "sequence")
-_PROBES = 3  # STATUS requests that must have come to nothing before the driver gives up
+_SILENCES = 3  # deadlines that must have passed before the driver gives up
 _BUFFERED = 2  # frames that a board buffers
 _FRAME = HEADER_BYTES + CHECK_BYTES
 
@@ -91,6 +92,8 @@ class Session:
         timeout: float,
     ):
         self._mirror = mirror
+        self._identity = identity
+        self._identified = True
         self._frame_bytes = identity["frame_bytes"]
         self._window = min(identity["window"], WINDOW)
         self.reader = FrameReader(self._frame_bytes)
@@ -113,7 +116,7 @@ class Session:
         self._unsure = False  # what the board is doing has to be asked
         self._probe: int | None = None  # tag of the STATUS or BEGIN that must be answered first
         self._heard = self._progress = now
-        self._probes = 0
+        self._silences = 0  # deadlines that have passed since there was progress
         self._begin(found)
 
     # -- for drivers ------------------------------------------------------------------------------
@@ -135,30 +138,39 @@ class Session:
 
     @property
     def deadline(self) -> float:
-        """When to call `transmit` at the latest if nothing comes."""
+        """When to call `tick` at the latest if nothing comes."""
         return self._heard + self._patience if self.busy else float("inf")
 
     def reconnected(self, now: float) -> None:
         """Tell that the line was gone and is open again."""
         self.reader.clear()
         self._unsure = True
+        if self._beginning is not None:
+            self._identified = False
         self._made_progress(now)
 
-    def transmit(self, now: float) -> bytes:
-        """Return the next frame to send, or nothing if the board has to answer first.
+    def tick(self, now: float) -> None:
+        """Take note of the time: if the deadline has passed, the board has to be asked.
 
         Raises
         ------
         DeviceError
             If the board has not answered for too long.
         """
-        if self.busy and now >= self.deadline:
-            if self._probes >= _PROBES and now - self._progress >= self._timeout:
-                raise DeviceError(
-                    f"the board has not answered {self._what()} for {now - self._progress:.1f} s; "
-                    f"{self.state()}"
-                )
-            self._unsure = True
+        if now < self.deadline:
+            return
+        # A program that was suspended for long finds its deadline passed, but once only.
+        if self._silences >= _SILENCES and now - self._progress >= self._timeout:
+            raise DeviceError(
+                f"the board has not answered {self._what()} for {now - self._progress:.1f} s; "
+                f"{self.state()}"
+            )
+        self._silences += 1
+        self._unsure = True
+        self._heard = now
+
+    def transmit(self, now: float) -> bytes:
+        """Return the next frame to send, or nothing if the board has to answer first."""
         if self._unsure:
             frame: Frame | None = self._probing()
         elif self._probe is not None:
@@ -177,7 +189,8 @@ class Session:
         Raises
         ------
         DeviceError
-            If another program has taken the board, or it cannot serve a query.
+            If another program has taken the board, it is another board, or it cannot serve a
+            query.
         """
         for frame in self.reader.feed(data):
             try:
@@ -189,6 +202,9 @@ class Session:
             if kind == Answer.STATUS and frame.sequence == self._probe:
                 self._probe = None
                 self._status(frame.session, values, now)
+            elif kind == Answer.IDENTITY and frame.sequence == self._probe:
+                self._probe = None
+                self._check_identity(frame.session, values)
             elif frame.session != self._number or self._beginning is not None:
                 # An old frame, or the board has lost its session: ask, unless that is under way.
                 self._unsure = self._unsure or self._probe is None
@@ -202,9 +218,9 @@ class Session:
     def state(self) -> str:
         """Return what is known of the commands that were submitted."""
         text = f"{self.answered} commands are applied"
-        sent = sum(not command.restores for command in self._flight)
+        sent = [command for command in self._flight if not command.restores]
         if sent:
-            text += f", {sent} more may be"
+            text += f", {len(sent)} more may be, from {sent[0]} on"
         restored = [*self._flight, *self._waiting]
         if any(isinstance(item, Command) and item.restores for item in restored):
             text += "; the board has lost its memory, and not all of it is written again"
@@ -217,10 +233,11 @@ class Session:
         return self._tag
 
     def _probing(self) -> Frame:
-        """Return what must be answered before anything else: BEGIN or STATUS."""
+        """Return what must be answered before anything else: IDENTIFY, BEGIN or STATUS."""
         self._unsure = False
-        self._probes += 1
         self._probe = tag = self._new_tag()
+        if not self._identified:
+            return Frame(Request.IDENTIFY, tag, self._number, b"")
         if self._beginning is None:
             return Frame(Request.STATUS, tag, self._number, b"")
         payload = pack(ARGUMENTS[Request.BEGIN], {"session": self._number})
@@ -286,7 +303,7 @@ class Session:
 
     def _made_progress(self, now: float) -> None:
         self._progress = self._heard = now
-        self._probes = 0
+        self._silences = 0
 
     def _status(self, session: int, values: dict[str, int], now: float) -> None:
         """Take the answer to the STATUS or BEGIN that was sent last."""
@@ -308,7 +325,21 @@ class Session:
                 query.sent = False
         else:
             self.losses += 1
+            self._identified = False  # perhaps it is not even the same board
             self._begin(session)
+
+    def _check_identity(self, session: int, identity: dict[str, int]) -> None:
+        """Insist that a board without our session is the one that it was."""
+        self._check_owner(session)
+        differ = [name for name, value in self._identity.items() if identity[name] != value]
+        if differ:
+            found = ", ".join(
+                f"{name} {identity[name]}, not {self._identity[name]}" for name in differ
+            )
+            raise DeviceError(f"another board is on the line: {found}; {self.state()}")
+        self._identified = True
+        self._beginning = session
+        self._unsure = True
 
     def _check_owner(self, session: int) -> None:
         # An old BEGIN that comes after a power loss begins a session of the past.
@@ -380,6 +411,9 @@ class Session:
     def _complete(self, command: Command, report: dict[str, int]) -> None:
         if not report["refusal"]:
             self._mirror.apply(command.request, command.payload, command.raw)
+        elif command.restores or command.request == Request.WRITE:
+            causes = str(Refusal(report["refusal"]).name).lower()
+            raise DeviceError(f"the board refused {command}: {causes}; {self.state()}")
         self.answered += not command.restores
         command.payload, command.raw = b"", command.raw[:0]
         command.done = True

@@ -196,7 +196,7 @@ def serial_line(port: str, baud: int) -> DescriptorTransport:
             line = serial.Serial(port, baud, timeout=0, write_timeout=0, exclusive=True)
         except serial.SerialException as error:
             raise DeviceError(_reason(name, port, error)) from error
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise DeviceError(f"{name} does not take baud={baud}: {error}") from error
         with contextlib.suppress(ValueError, NotImplementedError, OSError):
             line.set_low_latency_mode(True)  # USB bridges hold bytes back for 16 ms otherwise

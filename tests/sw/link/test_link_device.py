@@ -19,6 +19,7 @@ from upshift.link.config import LinkConfig
 from upshift.link.faults import ModelLine
 from upshift.link.frames import Request
 from upshift.link.framing import FrameReader
+from upshift.link.transport import LineLost
 from upshift.reference import Command, Unit, step
 from upshift.vectors import Vector
 
@@ -228,3 +229,104 @@ def test_a_closed_board_says_so(device):
     for call in (device.read_status, lambda: device.test(1), lambda: device.play([])):
         with pytest.raises(DeviceError, match="the device is closed"):
             call()
+
+
+class Swapped(ModelLine):
+    """A cable that is pulled out and put into another board."""
+
+    def __init__(self, board, other):
+        super().__init__(board)
+        self.other = other
+        self.pulled = False
+
+    def exchange(self, data, timeout):
+        if self.pulled:
+            self.pulled = False
+            self.board = self.other
+            raise LineLost("the line is gone")
+        return super().exchange(data, timeout)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weight": Fixed(18, 14)}, "weight_fraction 14, not 16"),
+        ({"gradient": Fixed(16, 10)}, "gradient_fraction 10, not 12"),
+        ({"depth": 32}, "depth 32, not 4096"),
+    ],
+)
+def test_another_board_on_the_same_cable_is_never_written(change, message):
+    other = BoardModel(dataclasses.replace(CONFIG, **change), LINK)
+    line = Swapped(BoardModel(CONFIG, LINK), other)
+    device = LinkDevice(line, rng=random.Random(1))
+    device.write(0, np.arange(64))
+    line.pulled = True
+    with pytest.raises(DeviceError, match=rf"another board is on the line: .*{message}"):
+        device.update(0, np.full(64, 100), **GOOD)
+    assert not other.unit.weights.any()
+
+
+def test_the_same_kind_of_board_is_brought_to_where_the_first_was():
+    other = BoardModel(CONFIG, LINK)
+    line = Swapped(BoardModel(CONFIG, LINK), other)
+    with LinkDevice(line, rng=random.Random(1)) as device:
+        device.write(0, np.arange(64))
+        line.pulled = True
+        report = device.update(0, np.full(64, 100), **GOOD)
+        weights, expected = step(np.arange(64), np.full(64, 100), config=CONFIG, **GOOD)
+        assert report == expected
+        assert device.read(0, 64).tolist() == weights.tolist()
+
+
+def test_a_board_that_refuses_to_be_written_is_an_error(line, device):
+    line.board.config = dataclasses.replace(CONFIG, depth=32)
+    device.write(40, np.zeros(10, np.int64))  # sent at once, answered later
+    with pytest.raises(DeviceError, match="the board refused WRITE of weights 40 to 49: range"):
+        device.read(0, 1)
+
+
+class Blocked(ModelLine):
+    """A port that stops taking bytes."""
+
+    blocked = False
+    calls = 0
+
+    def exchange(self, data, timeout):
+        if not self.blocked:
+            return super().exchange(data, timeout)
+        self.calls += 1
+        self._time += max(0.0, timeout)
+        return 0, b""
+
+
+def test_a_port_that_takes_no_bytes_is_given_up():
+    line = Blocked(BoardModel(CONFIG, dataclasses.replace(LINK, frame_bytes=2048)))
+    device = LinkDevice(line, timeout=2.0, rng=random.Random(1))
+    device.write(0, np.zeros(4096, np.int64))
+    device.read(0, 1)
+    line.blocked = True
+    with pytest.raises(DeviceError, match=r"has not answered .* 7 commands are applied, 2 more"):
+        device.update(0, np.full(4096, 9999), **GOOD)
+    assert line.calls < 100, "it waits, and does not spin"
+    with pytest.raises(DeviceError, match="has not answered"):
+        device.read(0, 1)
+    device.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gradient_kind": 1, "gradient_width": 8},
+        {"gradient_kind": 7},
+        {"baud": 0},
+        {"frame_bytes": 20},
+        {"window": 0},
+        {"lanes": 3},
+        {"digest_low": 3},
+        {"version": 5},
+    ],
+)
+def test_an_impossible_identity_is_refused(line, monkeypatch, change):
+    monkeypatch.setattr(board_module, "identity", lambda c, k: frames.identity(c, k) | change)
+    with pytest.raises(DeviceError, match=r"model line: .* is not|are not known"):
+        LinkDevice(line)

@@ -314,7 +314,9 @@ def test_a_socket_where_nobody_listens():
     ("url", "message"),
     [
         ("serial:", "needs a port, as in serial:///dev/ttyUSB0; ports here: "),
-        ("serial:x?baud=fast", "serial: option baud='fast' is not allowed: a positive number"),
+        ("serial:x?baud=fast", "serial: option baud='fast' is not allowed: a rate such as 3000000"),
+        ("serial:x?baud=0.5", "option baud='0.5' is not allowed"),
+        ("serial:x?baud=0", "option baud='0' is not allowed"),
         ("serial:x?timeout=0", "serial: option timeout='0' is not allowed"),
         ("serial:x?speed=1", "serial: has no option 'speed'"),
         ("socket:", "needs host and port, as in socket://localhost:7000"),
