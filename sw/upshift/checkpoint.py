@@ -87,9 +87,10 @@ def save(path: str | Path, model: nn.Module, optimizer: QtSGD, extra: Any = None
     Raises
     ------
     ValueError
-        If the weights are floating-point, or a parameter is not of the model.
+        If the weights are floating-point, a parameter is not of the model, or `extra` has a
+        reserved key.
     TypeError
-        If something in `extra` cannot be kept.
+        If something in `extra` cannot be kept, or a tensor has a dtype that NumPy lacks.
     """
     state = optimizer.state_dict()
     weight = optimizer.weight
@@ -102,8 +103,8 @@ def save(path: str | Path, model: nn.Module, optimizer: QtSGD, extra: Any = None
             weight,
             optimizer.gradient,
             None if optimizer.device is None else optimizer.device.config,
-            {name: weight.encode(_to_array(p.detach().double())) for name, p in named.items()},
-            {name: _to_array(value) for name, value in _others(model, named).items()},
+            {name: weight.encode(_to_array(p.double(), name)) for name, p in named.items()},
+            {name: _to_array(value, name) for name, value in _others(model, named).items()},
             state,
             extra,
         ),
@@ -162,6 +163,8 @@ def write(path: str | Path, kept: Checkpoint) -> None:
     ------
     TypeError
         If `extra` has something that cannot be kept.
+    ValueError
+        If `extra` has a reserved key.
     """
     path = Path(path)
     dtype = np.int32 if kept.weight.width <= 32 else np.int64
@@ -177,8 +180,8 @@ def write(path: str | Path, kept: Checkpoint) -> None:
         "gradient": None if kept.gradient is None else str(kept.gradient),
         "config": None if kept.config is None else json.loads(kept.config.to_json()),
         "identity": None if kept.config is None else kept.config.digest,
-        "optimizer": _pack(kept.optimizer, "optimizer", arrays),
-        "extra": _pack(kept.extra, "extra", arrays),
+        "optimizer": _pack(kept.optimizer, "optimizer", arrays, keys=str | int),
+        "extra": _pack(kept.extra, "extra", arrays, keys=str),
     }
     header["sha256"] = _digest(header, arrays)
     data = _to_bytes(path, json.dumps(header), arrays)
@@ -256,8 +259,14 @@ def _others(model: nn.Module, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _to_array(value: Tensor) -> NDArray[Any]:
-    return np.asarray(value.detach().cpu().numpy())
+def _to_array(value: Tensor, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(value.detach().cpu().numpy())
+    except TypeError as error:
+        raise TypeError(
+            f"{name} is a {value.layout} tensor of {value.dtype}, which a checkpoint cannot keep: "
+            "allowed are dense tensors of a dtype that NumPy has"
+        ) from error
 
 
 def _check_identity(path: str | Path, kept: Checkpoint, optimizer: QtSGD) -> None:
@@ -284,20 +293,27 @@ def _shapes(arrays: Mapping[str, Any]) -> str:
 # -- trees of primitives and arrays -----------------------------------------------------------
 
 
-def _pack(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
-    """Return `value` as JSON can hold it; arrays and tensors go to `arrays` under their path."""
+def _pack(value: Any, path: str, arrays: dict[str, NDArray[Any]], *, keys: Any) -> Any:
+    """Return `value` as JSON can hold it; arrays and tensors go to `arrays` under their path.
+
+    JSON makes text of the keys of dictionaries, which therefore have to be of the types `keys`.
+    """
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
-        return [_pack(item, f"{path}/{index}", arrays) for index, item in enumerate(value)]
+        return [_pack(v, f"{path}/{n}", arrays, keys=keys) for n, v in enumerate(value)]
     if isinstance(value, Mapping):
-        if all(isinstance(key, str | int) for key in value):
-            return {str(k): _pack(item, f"{path}/{k}", arrays) for k, item in value.items()}
-        raise TypeError(f"{path} has keys {list(value)}: texts allowed")
+        if not all(isinstance(key, keys) for key in value):
+            raise TypeError(f"{path} has keys {list(value)}: texts allowed")
+        if _ARRAY in value:
+            raise ValueError(f"{path} has the key {_ARRAY!r}, which is reserved: any other allowed")
+        return {str(k): _pack(v, f"{path}/{k}", arrays, keys=keys) for k, v in value.items()}
+    if path in arrays:
+        raise ValueError(f"two arrays are called {path}: keys without a slash allowed")
     if isinstance(value, np.ndarray):
         arrays[path] = np.asarray(value, order="C")
     elif hasattr(value, "detach"):
-        arrays[path] = _to_array(value)
+        arrays[path] = _to_array(value, path)
     else:
         raise TypeError(
             f"{path} is a {type(value).__name__}, which a checkpoint cannot keep: "
@@ -367,5 +383,5 @@ def _from_bytes(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, NDAr
         if header["kind"] != _KIND:
             raise ValueError(f"its kind is {header['kind']!r}")
     except Exception as error:  # whatever the readers make of damaged bytes
-        raise ValueError(f"{path} is damaged or not a checkpoint: {error}") from error
+        raise ValueError(f"{path} is damaged or not a checkpoint") from error
     return header, arrays

@@ -160,8 +160,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     np.savez(tmp_path / "other.npz", weights=np.zeros(3))
     np.savez(tmp_path / "kind.npz", header=np.frombuffer(b'{"kind": "cake"}', np.uint8))
     np.save(tmp_path / "object.npy", np.array([{}], object), allow_pickle=True)
-    for name in ("other.npz", "kind.npz", "object.npy"):
-        with pytest.raises(ValueError, match=rf"{name} is damaged or not a checkpoint"):
+    (tmp_path / "garbage").write_bytes(b"no archive at all")
+    for name in ("other.npz", "kind.npz", "object.npy", "garbage"):
+        with pytest.raises(ValueError, match=rf"{name} is damaged or not a checkpoint$"):
             checkpoint.load(tmp_path / name, model, optimizer)
     with pytest.raises(FileNotFoundError):
         checkpoint.load(tmp_path / "missing.npz", model, optimizer)
@@ -216,6 +217,17 @@ def test_what_cannot_be_kept_is_refused_and_the_old_file_stays(tmp_path):
         checkpoint.save(file, model, optimizer, extra=[{"here": {1}}])
     with pytest.raises(TypeError, match="extra has keys"):
         checkpoint.save(file, model, optimizer, extra={(1, 2): 3})
+    with pytest.raises(TypeError, match=r"extra/a has keys \[7\]: texts allowed"):
+        checkpoint.save(file, model, optimizer, extra={"a": {7: 3}})
+    with pytest.raises(ValueError, match="extra/0 has the key '__array__', which is reserved"):
+        checkpoint.save(file, model, optimizer, extra=[{"__array__": "weights/0.weight"}])
+    twice = {"a/b": np.ones(1), "a": {"b": np.zeros(1)}}
+    with pytest.raises(ValueError, match="two arrays are called extra/a/b"):
+        checkpoint.save(file, model, optimizer, extra=twice)
+    halved = network()
+    halved.register_buffer("mean", torch.zeros(3, dtype=torch.bfloat16))
+    with pytest.raises(TypeError, match=r"^mean is a .* of torch.bfloat16, .* dtype that NumPy"):
+        checkpoint.save(file, halved, optimize(halved))
     floats = QtSGD(network().parameters(), 0.1, resolution=Band())
     with pytest.raises(ValueError, match=r"keeps fixed-point weights: use torch\.save"):
         checkpoint.save(file, model, floats)

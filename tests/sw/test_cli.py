@@ -103,7 +103,7 @@ def test_train_ends_with_one_when_reports_differ(capsys, monkeypatch):
         (["train", "--seed", "-1"], "--seed -1 is not allowed"),
         (["train", "--report", "/no/such/place/x.html"], "there is no such directory"),
         (["train", "--checkpoint", "/no/such/place/x.npz"], "there is no such directory"),
-        (["train", "--checkpoint", "missing.npz", "--resume"], "missing.npz"),
+        (["train", "--checkpoint", "missing.npz", "--resume"], "no such checkpoint missing.npz: "),
         (["train", "--resume"], "--resume needs --checkpoint FILE"),
         (["train", "--device", "carrier-pigeon:"], "'carrier-pigeon:' names no device"),
         (["generate", "-o", "x", "--lanes", "3"], "lanes 3 is not allowed"),

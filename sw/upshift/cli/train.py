@@ -79,6 +79,11 @@ def _check(options: argparse.Namespace) -> None:
             raise ValueError(f"--{name} {file}: there is no such directory")
     if options.resume and not options.checkpoint:
         raise ValueError("--resume needs --checkpoint FILE")
+    if options.resume and not options.checkpoint.exists():
+        raise ValueError(
+            f"there is no such checkpoint {options.checkpoint}: --resume needs one, "
+            "and the run without --resume begins it"
+        )
 
 
 def run(options: argparse.Namespace) -> int:
