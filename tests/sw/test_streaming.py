@@ -1,18 +1,14 @@
-"""Optimizers that do not wait for their device: late comparisons, and bursts that leave early."""
+"""Bursts that leave during backward: the same bits, and nothing wrong is sent."""
 
 import pytest
 import torch
 from torch import nn
 
 import upshift.device
-from upshift import words
-from upshift.config import UnitConfig
-from upshift.device import DeviceError, RefusedError
-from upshift.device.model import ModelDevice
+from sw.distant import BASES, CONFIG, Far, bits, far, held, learn, loss, network, optimize
+from upshift.device import DeviceError
 from upshift.optim import Band, Constant, QtSGD
 
-CONFIG = UnitConfig(lanes=4, depth=64)
-BASES = [3, 23, 27, 39]  # of the network's parameters, from address 3 on
 POLICIES = {
     "constant": lambda: Constant(12),
     "schedule": lambda: Band(vanish=False),
@@ -25,229 +21,6 @@ OPTIONS = {
     "momentum": {"momentum": 0.9},
     "everything": {"momentum": 0.5, "nesterov": True, "weight_decay": 0.125, "maximize": True},
 }
-
-
-class Far(ModelDevice):
-    """Answers late, notes what happens when, and lies when told to."""
-
-    distant = True
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.events = []
-        self.lie_at = None  # number of the burst whose report is wrong
-        self.bursts = 0
-
-    def _submit(self, base, raw, rate, resolution):
-        self.events.append(("submit", base))
-        wrong, self.bursts = self.bursts == self.lie_at, self.bursts + 1
-        return Late(self, base, super()._submit(base, raw, rate, resolution), wrong)
-
-    def _read(self, base, count):
-        self.events.append(("read", base))
-        return super()._read(base, count)
-
-    def _checksum(self, base, count):
-        self.events.append(("checksum", base, count))
-        return words.checksum(self._unit.weights[base : base + count], CONFIG.weight.width)
-
-    def flip(self, address):
-        self._unit.weights[address] ^= 1
-
-
-class Late:
-    def __init__(self, device, base, pending, wrong):
-        self.device, self.base, self.pending, self.wrong = device, base, pending, wrong
-
-    def result(self):
-        self.device.events.append(("result", self.base))
-        report = self.pending.result()
-        return report._replace(nonzero=report.nonzero + 1) if self.wrong else report
-
-
-def network():
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
-
-
-def optimize(model, device=None, policy=None, lr=2**-4, **options):
-    formats = {"weight": CONFIG.weight, "gradient": CONFIG.gradient}
-    place = {} if device is None else {"device": device, "base": 3}
-    resolution = policy or Constant(12)
-    return QtSGD(model.parameters(), lr, resolution=resolution, **formats, **place, **options)
-
-
-@pytest.fixture
-def far():
-    """A distant device, a network on it, its optimizer, and no events yet."""
-    device, model = Far(CONFIG), network()
-    optimizer = optimize(model, device)
-    device.events.clear()
-    return device, model, optimizer
-
-
-def loss(model, number=0):
-    x = torch.randn(6, 5, generator=torch.Generator().manual_seed(number))
-    return model(x).square().sum()
-
-
-def learn(model, optimizer, steps, *, stream=False, start=0):
-    for number in range(start, start + steps):
-        optimizer.zero_grad()
-        out = loss(model, number)
-        if stream:
-            with optimizer.streaming():
-                out.backward()
-        else:
-            out.backward()
-        optimizer.step()
-        if number % 4 == 3:
-            optimizer.resolution.step()
-
-
-def bits(model):
-    return torch.cat([p.detach().ravel() for p in model.parameters()])
-
-
-def held(device):
-    return torch.from_numpy(CONFIG.weight.decode(device._unit.weights[3:42])).float()
-
-
-def zero_gradients(model):
-    for p in model.parameters():
-        p.grad = torch.zeros_like(p)
-
-
-# -- mirror="model" -----------------------------------------------------------------------------
-
-
-def test_a_distant_device_is_mirrored_by_the_model_and_others_are_read(far):
-    device, model, optimizer = far
-    learn(model, optimizer, 1)
-    assert all(event[0] == "submit" for event in device.events), "nothing is waited for"
-    near = Far(CONFIG)
-    near.distant = False
-    near_model = network()
-    near_optimizer = optimize(near_model, near)
-    near.events.clear()
-    learn(near_model, near_optimizer, 1)
-    assert [kind for kind, _ in near.events] == ["submit", "result", "read"] * 4
-    assert torch.equal(bits(model), bits(near_model))
-
-
-def test_a_step_ends_when_the_step_before_has_been_compared(far):
-    device, model, optimizer = far
-    submits, results = [("submit", base) for base in BASES], [("result", base) for base in BASES]
-    learn(model, optimizer, 3)
-    assert device.events == submits + 2 * (submits + results)
-    device.events.clear()
-    optimizer.collect()
-    assert device.events == results
-    optimizer.collect()
-    assert device.events == results
-    learn(model, optimizer, 1)
-    device.events.clear()
-    optimizer.state_dict()
-    assert device.events == results
-
-
-def test_the_reports_are_the_hosts_with_what_was_clipped(far):
-    _, model, optimizer = far
-    alone = network()
-    reference = optimize(alone)
-    for net, opt in ((model, optimizer), (alone, reference)):
-        for p in net.parameters():
-            p.grad = torch.full_like(p, 9.0)  # beyond the format
-        opt.step()
-    assert list(optimizer.reports.values()) == list(reference.reports.values())
-    assert optimizer.reports[model[0].bias].clipped == 4
-    optimizer.collect()
-
-
-@pytest.mark.parametrize("burst", range(8))
-def test_a_false_report_is_noticed_one_step_later_at_the_latest(far, burst):
-    device, model, optimizer = far
-    device.lie_at = burst
-    message = rf"^step {burst // 4 + 1}: the device reported .* for parameter {burst % 4}, expected"
-    if burst < 4:
-        learn(model, optimizer, 1)
-        with pytest.raises(DeviceError, match=message):
-            learn(model, optimizer, 1)
-    else:
-        learn(model, optimizer, 2)
-        with pytest.raises(DeviceError, match=message):
-            optimizer.collect()
-    optimizer.sync()
-    learn(model, optimizer, 3)
-    optimizer.collect()
-    assert torch.equal(held(device), bits(model)), "after sync() all is well again"
-
-
-def test_a_refused_burst_names_step_and_parameter(far):
-    device, model, optimizer = far
-    learn(model, optimizer, 1)
-    device.raise_floor(13)
-    learn(model, optimizer, 1)
-    with pytest.raises(RefusedError, match="floor") as refused:
-        optimizer.collect()
-    assert refused.value.__notes__ == ["in step 2, parameter 0"]
-
-
-def test_all_weights_are_compared_by_one_checksum_every_few_steps():
-    device, model = Far(CONFIG), network()
-    optimizer = optimize(model, device, check_every=3)
-    device.events.clear()
-    learn(model, optimizer, 7)
-    assert [event for event in device.events if event[0] == "checksum"] == 2 * [("checksum", 3, 39)]
-    assert not any(event[0] == "read" for event in device.events)
-    first = int(device._unit.weights[25])
-    device.flip(25)
-    device.flip(41)
-    zero_gradients(model)
-    optimizer.step()
-    with pytest.raises(
-        DeviceError,
-        match=rf"after step 9 2 of 39 weights differ .* weight 25, of parameter 1: "
-        rf"the device holds {first ^ 1}, the host {first}$",
-    ):
-        optimizer.step()
-
-
-def test_a_false_report_is_told_before_the_wrong_weight_that_came_of_it():
-    device, model = Far(CONFIG), network()
-    optimizer = optimize(model, device, check_every=1)
-    device.lie_at = 2
-    device.flip(25)
-    with pytest.raises(DeviceError, match=r"step 1: the device reported .* for parameter 2"):
-        learn(model, optimizer, 1)
-
-
-def test_a_device_that_is_read_and_finds_another_q_min_is_found_out_at_once(monkeypatch):
-    device, model = Far(CONFIG), network()
-    optimizer = optimize(model, device, mirror="read")
-    honest = Late.result
-    monkeypatch.setattr(Late, "result", lambda late: honest(late)._replace(resolution_needed=33))
-    with pytest.raises(DeviceError, match=r"step 1: .*needed=33\) for parameter 0, expected q_min"):
-        learn(model, optimizer, 1)
-
-
-def test_a_model_of_no_weights_has_nothing_to_compare():
-    device = Far(CONFIG)
-    QtSGD(
-        [nn.Parameter(torch.zeros(0))], 0.5, resolution=Band(), device=device, check_every=1
-    ).step()
-    assert [kind for kind, *_ in device.events] == ["read"], "only to see that it is there"
-
-
-def test_a_checksum_that_is_not_that_of_the_weights_is_told(monkeypatch):
-    device, model = Far(CONFIG), network()
-    optimizer = optimize(model, device, check_every=1)
-    monkeypatch.setattr(device, "_checksum", lambda base, count: 0x1234)
-    with pytest.raises(DeviceError, match="checksum is 0x00001234, which is not that of the wei"):
-        learn(model, optimizer, 1)
-
-
-# -- streaming ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mirror", ["read", "model"])
@@ -354,8 +127,8 @@ def test_what_was_not_sent_is_computed_anew(change):
     assert torch.equal(held(device), bits(alone))
 
 
-def test_a_parameter_changed_before_is_written_first(far):
-    device, model, optimizer = far
+def test_a_parameter_changed_before_is_written_first():
+    device, model, optimizer = far()
     alone = network()
     reference = optimize(alone)
     for net, opt, stream in ((model, optimizer, True), (alone, reference, False)):
@@ -368,8 +141,8 @@ def test_a_parameter_changed_before_is_written_first(far):
     assert torch.equal(held(device), bits(alone))
 
 
-def test_gradients_accumulate_and_only_the_last_backward_streams(far):
-    device, model, optimizer = far
+def test_gradients_accumulate_and_only_the_last_backward_streams():
+    device, model, optimizer = far()
     alone = network()
     reference = optimize(alone)
     loss(model, 0).backward()
@@ -417,8 +190,8 @@ def test_a_gradient_that_is_not_finite_stops_the_step_where_it_is(policy, done):
     assert torch.equal(held(device), bits(model))
 
 
-def test_an_unusual_gradient_that_step_finds_leaves_what_was_sent_taken(far):
-    device, model, optimizer = far
+def test_an_unusual_gradient_that_step_finds_leaves_what_was_sent_taken():
+    device, model, optimizer = far()
     before = bits(model)
     with optimizer.streaming():
         model[2](torch.ones(1, 4)).sum().backward()
@@ -429,8 +202,8 @@ def test_an_unusual_gradient_that_step_finds_leaves_what_was_sent_taken(far):
     assert torch.equal(held(device), bits(model))
 
 
-def test_an_error_in_backward_ends_streaming(far):
-    device, model, optimizer = far
+def test_an_error_in_backward_ends_streaming():
+    device, model, optimizer = far()
 
     def fail(grad):
         raise KeyError("mine")
@@ -460,8 +233,8 @@ def test_rates_of_zero_and_frozen_or_empty_parameters_are_left_out():
     assert device.events == [("submit", 0)]
 
 
-def test_streaming_is_refused_where_it_cannot_be_right(far):
-    device, _, optimizer = far
+def test_streaming_is_refused_where_it_cannot_be_right():
+    device, _, optimizer = far()
     alone = optimize(network())
     for opt, change, message in (
         (alone, {}, "streaming is for weights on a device, and there is none"),

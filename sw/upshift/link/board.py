@@ -20,6 +20,7 @@ from upshift.link.frames import (
     COMMANDS,
     HEADER,
     NO_SESSION,
+    TOO_LARGE,
     WINDOW,
     Answer,
     Frame,
@@ -223,14 +224,8 @@ class BoardModel:
 
     def _too_large(self, values: dict[str, int]) -> Refusal:
         """Return the causes for which the unit's command cannot even hold the values."""
-        causes = {
-            "base": Refusal.RANGE,
-            "count": Refusal.RANGE,
-            "rate": Refusal.RATE,
-            "resolution": Refusal.FRACTION,
-        }
         refusal = Refusal(0)
         for field in layout.command(self.config):
             if values.get(field.name, 0) >> field.width:
-                refusal |= causes[field.name]
+                refusal |= TOO_LARGE[field.name]
         return refusal

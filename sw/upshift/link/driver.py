@@ -39,6 +39,7 @@ def identify(
     tag = rng.randrange(1 << 16)
     request = cobs.DELIMITER + to_line(Frame(Request.IDENTIFY, tag, 0, b""))
     seen = out = b""
+    lost: LineLost | None = None
     end = transport.now() + timeout
     ask = transport.now()
     while (now := transport.now()) < end:
@@ -46,7 +47,8 @@ def identify(
             out, ask = out + request if len(out) < len(request) else out, now + 2 * _PAUSE
         try:
             accepted, received = transport.exchange(out, min(ask, end) - now)
-        except LineLost:
+        except LineLost as error:
+            lost = error
             transport.reopen(_PAUSE)
             reader.clear()
             out, ask = b"", now
@@ -59,6 +61,11 @@ def identify(
                     return unpack(ANSWERS[Answer.IDENTITY], frame.payload), frame.session
                 except ValueError:
                     continue  # too short to be ours
+    if not seen and lost is not None:
+        raise DeviceError(
+            f"{transport.name}: nothing answered within {timeout:g} s, and the line is closed each "
+            f"time it is opened ({lost}); does another program use the board?"
+        ) from lost
     if not seen:
         raise DeviceError(
             f"{transport.name}: nothing answered within {timeout:g} s; is the board powered, "

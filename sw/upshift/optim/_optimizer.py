@@ -67,10 +67,8 @@ class QtOptimizer(Optimizer):
             self._stream: Stream | None = None
         else:
             config = device.config
-            for name, wanted, own in (
-                ("weight", weight, config.weight),
-                ("gradient", gradient, config.gradient),
-            ):
+            pairs = ("weight", weight, config.weight), ("gradient", gradient, config.gradient)
+            for name, wanted, own in pairs:
                 if wanted is not None and wanted != own:
                     raise ValueError(f"{name} format {wanted} differs from the device's {own}")
             usual: Mirror = "model" if device.distant else "read"
@@ -322,12 +320,8 @@ class QtOptimizer(Optimizer):
                 "save its state_dict()"
             )
         names = ("_weights", "resolution", "nonfinite", "reports")
-        state = super().__getstate__()
-        return (
-            state
-            | {name: getattr(self, name) for name in names}
-            | {"_versions": {}, "_complete": True, "_stream": None}
-        )
+        kept = {name: getattr(self, name) for name in names}
+        return super().__getstate__() | kept | {"_versions": {}, "_complete": True, "_stream": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -379,8 +373,7 @@ class QtOptimizer(Optimizer):
 
     @property
     def _fraction(self) -> int | None:
-        weight = self._weights.weight
-        return None if weight is None else weight.fraction
+        return None if self.weight is None else self.weight.fraction
 
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]

@@ -80,6 +80,7 @@ def test_float_gradients_keep_their_infinities(rng):
     config = dataclasses.replace(CONFIG, gradient=float32)
     words = rng.integers(0, 1 << 32, 1000)
     words[::3] = 0
+    words[1::100] = 0x7F800000  # infinity
     with LinkDevice(ModelLine(BoardModel(config, LINK))) as device:
         report = device.update(7, words, **GOOD)
         weights, expected = step(np.zeros(1000, int), words, config=config, **GOOD)
@@ -329,4 +330,13 @@ def test_a_port_that_takes_no_bytes_is_given_up():
 def test_an_impossible_identity_is_refused(line, monkeypatch, change):
     monkeypatch.setattr(board_module, "identity", lambda c, k: frames.identity(c, k) | change)
     with pytest.raises(DeviceError, match=r"model line: .* is not|are not known"):
+        LinkDevice(line)
+
+
+def test_a_line_that_is_closed_each_time_says_so(line, monkeypatch):
+    def gone(data, timeout):
+        raise LineLost("the line is gone: closed by the other end")
+
+    monkeypatch.setattr(line, "exchange", gone)
+    with pytest.raises(DeviceError, match=r"closed each time .* closed by the other end\); does"):
         LinkDevice(line)
