@@ -120,15 +120,10 @@ struct Board {
 
     explicit Board(int64_t bit) : sender{bit}, receiver{bit} {
         top.p_rx.data[0] = 1;
-        reset();
-    }
-
-    void reset() {
         top.p_rst.data[0] = 1;
         edge();
         top.commit();
         top.p_rst.data[0] = 0;
-        still = false;
     }
 
     // Inputs as they stand, outputs as the rising edge sees them until commit().
@@ -173,8 +168,6 @@ extern "C" {
 void *upshift_board_open(int64_t bit) { return new Board(bit); }
 
 void upshift_board_close(void *handle) { delete static_cast<Board *>(handle); }
-
-void upshift_board_reset(void *handle) { board(handle).reset(); }
 
 void upshift_board_feed(void *handle, const uint8_t *data, int64_t count) {
     board(handle).in.put(data, size_t(count));

@@ -123,10 +123,6 @@ class VirtualBoard:
         levels = np.ascontiguousarray(levels, np.uint8)
         self._library.upshift_board_play(self._handle, levels.ctypes.data, levels.size)
 
-    def reset(self) -> None:
-        """Press the board's reset button. Its weights stay."""
-        self._library.upshift_board_reset(self._handle)
-
     def power_cycle(self) -> None:
         """Configure the board anew. Its weights and what was under way are lost."""
         self._out = self.take()
@@ -223,7 +219,6 @@ def _load(path: str) -> ctypes.CDLL:
     signatures: dict[str, tuple[list[Any], Any]] = {
         "open": ([integer], pointer),
         "close": ([pointer], None),
-        "reset": ([pointer], None),
         "feed": ([pointer, ctypes.c_char_p, integer], None),
         "queued": ([pointer], integer),
         "take": ([pointer, ctypes.c_char_p, integer], integer),

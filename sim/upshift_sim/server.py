@@ -6,6 +6,7 @@ where a client does not read: the board's clock stops until it does.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import select
@@ -91,7 +92,7 @@ class PtyLine:
 
 
 class SocketLine:
-    """A TCP port on the loopback interface, for one client at a time.
+    """A TCP port on the loopback interface, for one client at a time; others are turned away.
 
     Parameters
     ----------
@@ -125,9 +126,13 @@ class SocketLine:
                 return b""
             self._client.setblocking(False)
             self._client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Asked before the client is looked at: one that has left and come back is no second one.
+        another, _, _ = select.select([self._server], [], [], 0)
         try:
             data = self._client.recv(count)
         except BlockingIOError:
+            if another:
+                self._turn_away()
             return b""
         except OSError:
             data = b""
@@ -151,6 +156,11 @@ class SocketLine:
         """Close the port."""
         self._hang_up()
         self._server.close()
+
+    def _turn_away(self) -> None:
+        """Let a second client know at once, instead of leaving it without an answer."""
+        with contextlib.suppress(OSError):  # it may have gone by itself
+            self._server.accept()[0].close()
 
     def _hang_up(self) -> None:
         if self._client is not None:

@@ -48,6 +48,9 @@ def test_the_ladder_replayed_on_a_virtual_board(tiny, capsys):
     result = json.loads(capsys.readouterr().out)
     assert (result["board"], result["url"]) == ("ulx3s_25f", "virtual:ulx3s")
     assert result["digest"] == SMALL.digest
+    board = find("ulx3s_25f")
+    assert result["identity"]["clock"] == board.link.clock
+    assert result["identity"]["baud"] == board.baud
     assert (result["equal"], result["failure"], result["weights"]) == (True, "", 64)
     assert result["reports"] > 80
     assert cli.main(words) == 0

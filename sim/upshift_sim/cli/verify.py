@@ -51,7 +51,9 @@ def add_parser(commands: Any) -> None:
     instead = parser.add_argument_group("instead of the ladder")
     instead.add_argument("--device", metavar="URL", help="replay the vectors on this device only")
     instead.add_argument(
-        "--board", metavar="NAME", help="what to call the device in a result to submit"
+        "--board",
+        metavar="NAME",
+        help="the board's name, as 'upshift build' knows it, for a result to submit",
     )
     instead.add_argument(
         "--faults", type=int, metavar="N", help="damage N frames on the line to a compiled board"
@@ -132,8 +134,10 @@ def _replay(options: argparse.Namespace) -> int:
 
     with upshift.device.open(options.device) as device:
         outcome = replay(device, bursts=options.bursts, seed=options.seed)
+        # A board says more of itself than its unit's registers hold: its clock and line rate too.
+        identity = outcome.identity | getattr(device, "identity", {})
     if options.json:
-        print(json.dumps(_submission(options, outcome), indent=2))
+        print(json.dumps(_submission(options, outcome, identity), indent=2))
     else:
         verdict = "DIFFERS" if outcome.failure else "equal"
         print(
@@ -146,13 +150,15 @@ def _replay(options: argparse.Namespace) -> int:
     return int(bool(outcome.failure))
 
 
-def _submission(options: argparse.Namespace, outcome: Replay) -> dict[str, Any]:
+def _submission(
+    options: argparse.Namespace, outcome: Replay, identity: dict[str, int]
+) -> dict[str, Any]:
     """Return what a board's page needs to know of a replay."""
     return {
         "board": options.board,
         "url": options.device,
         "date": time.strftime("%Y-%m-%d"),
-        "identity": outcome.identity,
+        "identity": identity,
         "config": json.loads(outcome.config.to_json()),
         "digest": outcome.config.digest,
         "versions": {

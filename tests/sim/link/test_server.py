@@ -1,5 +1,6 @@
 """Lines of a served board: nothing is lost, whatever the client does, and nothing hangs."""
 
+import contextlib
 import os
 import select
 import socket
@@ -37,17 +38,24 @@ class Echo:
         return out
 
 
-@pytest.fixture(params=[PtyLine, SocketLine])
-def line(request):
-    line = request.param()
+@contextlib.contextmanager
+def serving(line):
     stop = threading.Event()
     thread = threading.Thread(target=serve, args=(Echo(), line, stop.is_set))
     thread.start()
-    yield line
-    stop.set()
-    thread.join(5)
-    assert not thread.is_alive()
-    line.close()
+    try:
+        yield line
+    finally:
+        stop.set()
+        thread.join(5)
+        assert not thread.is_alive()
+        line.close()
+
+
+@pytest.fixture(params=[PtyLine, SocketLine])
+def line(request):
+    with serving(request.param()) as line:
+        yield line
 
 
 class Client:
@@ -120,3 +128,18 @@ def test_a_tcp_port_is_bound_to_this_machine_only():
     line = SocketLine()
     assert line.url.startswith("socket://127.0.0.1:")
     line.close()
+
+
+def test_a_second_client_is_turned_away_and_the_first_stays():
+    line = SocketLine()
+    with serving(line):
+        first = Client(line)
+        assert first.write(b"one") == b""
+        assert first.read(3) == b"one"
+        for _ in range(3):
+            host, port = line.url.removeprefix("socket://").split(":")
+            with socket.create_connection((host, int(port)), timeout=5) as second:
+                assert second.recv(1) == b"", "closed, which a client sees at once"
+        assert first.write(b"two") == b""
+        assert first.read(3) == b"two"
+        first.close()
