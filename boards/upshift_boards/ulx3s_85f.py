@@ -11,5 +11,5 @@ BOARD = replace(
     title="Radiona ULX3S 85F",
     platform="amaranth_boards.ulx3s:ULX3S_85F_Platform",
     device="LFE5U-85F-6BG381C",
-    config=UnitConfig(depth=65536),
+    config=UnitConfig(depth=32768),
 )

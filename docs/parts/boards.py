@@ -33,13 +33,32 @@ def boards() -> str:
 
 
 def _hardware(board: Board) -> str:
-    """Say whether a result was submitted, and whether it is of today's unit."""
+    """Say whether and when a unit ran on the board.
+
+    Raises
+    ------
+    ValueError
+        If there is a result that does not show that: of another board or unit, of something that
+        is not on a serial port, or with a difference.
+    """
     result = _read("hardware", board)
     if result is None:
         return "no"
-    verdict = "equal" if result["equal"] else "**not equal**"
-    older = "" if result["digest"] == board.config.digest else ", another unit"
-    return f"[{result['date']}: {verdict}{older}](results/hardware/{board.name}.json)"
+    place = f"results/hardware/{board.name}.json"
+    url = str(result.get("url"))
+    if result.get("board") != board.name:
+        problem = f"its board is {result.get('board')!r}: {board.name!r} allowed"
+    elif result.get("digest") != board.config.digest:
+        problem = (
+            f"its unit has the digest {result.get('digest')}, the board's {board.config.digest}"
+        )
+    elif not url.startswith("serial:") or "/dev/pts" in url:
+        problem = f"it is of {url}: serial: and a port that is no pseudo-terminal allowed"
+    elif result.get("equal") is not True:
+        problem = "the device differed from the integer model"
+    else:
+        return f"[{result['date']}: equal]({place})"
+    raise ValueError(f"docs/{place} does not count: {problem}")
 
 
 def builds() -> str:
@@ -83,8 +102,9 @@ def _stamp(result: dict[str, Any]) -> str:
 
 
 def notes() -> str:
-    """Return where the serial line of each board is, and how it is programmed."""
-    lines = ["| name | serial line | programmer |", "|---|---|---|"]
+    """Return where the serial line of each board is, its URL, and how it is programmed."""
+    lines = ["| name | open as | serial line | programmer |", "|---|---|---|---|"]
     for board in BOARDS:
-        lines.append(f"| `{board.name}` | {board.notes} | `{board.programmer[0]}` |")
+        url = f"serial:///dev/ttyUSB0?baud={board.baud}"
+        lines.append(f"| `{board.name}` | `{url}` | {board.notes} | `{board.programmer[0]}` |")
     return "\n".join(lines) + "\n"

@@ -56,7 +56,8 @@ def formats(link: dict[str, float]) -> list[Format]:
 
 
 def own_steps() -> dict[str, float]:
-    """Return this computer's updates per second, median of several rounds, on all its cores."""
+    """Return this computer's updates per second on one core, median of several rounds."""
+    torch.set_num_threads(1)
     rates = {}
     for name, make in (
         (
@@ -94,7 +95,8 @@ def table(link: dict[str, float], fabric: float, own: dict[str, float]) -> str:
         lines.append(f"| {title} | {' | '.join(cells)} |")
     beside = "; ".join(f"{other} {rate:.2g}/s" for other, rate in others)
     return "\n".join(lines) + (
-        f"\n\nThis computer, {PARAMETERS:,} parameters: {name} {step:.2g}/s (1x); {beside}. "
+        f"\n\nThis computer, one core, {PARAMETERS:,} parameters: "
+        f"{name} {step:.2g}/s (1x); {beside}. "
         f"The fabric of a ULX3S 25F: {fabric:.2g}/s. "
         f"Masked bursts: {link['masked_zero_share']:.0%} zeros.\n"
     )

@@ -3,6 +3,7 @@
 import contextlib
 import doctest
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from upshift import cli
+from upshift_boards import find
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -86,12 +88,46 @@ def test_every_marked_part_has_a_maker_and_every_part_is_used(generate, tmp_path
 
 def test_measured_parts_are_filled():
     text = "".join(page.read_text() for page in PAGES)
-    assert text.count("Measured on 20") == 6
+    assert text.count("Measured on 20") == 8
 
 
 def test_a_part_that_does_not_exist_is_refused(generate, tmp_path):
     with pytest.raises(SystemExit, match="no part is called 'nonsense'"):
         generate.write(tmp_path, ["nonsense"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"board": "ulx3s_85f"}, "its board is 'ulx3s_85f': 'ulx3s_25f' allowed"),
+        ({"board": None}, "its board is None"),
+        ({"digest": "0" * 64}, "its unit has the digest 0000"),
+        ({"url": "virtual:ulx3s_25f"}, "it is of virtual:ulx3s_25f: serial: and a port"),
+        ({"url": "serial:///dev/pts/7"}, "it is of serial:///dev/pts/7"),
+        ({"equal": False}, "the device differed"),
+    ],
+)
+def test_a_board_has_run_only_if_a_result_shows_it(
+    generate, tmp_path, monkeypatch, change, message
+):
+    monkeypatch.setattr(generate.boards, "RESULTS", tmp_path)
+    (tmp_path / "hardware").mkdir()
+    assert "/hardware/" not in generate.boards.boards()
+    result = {
+        "board": "ulx3s_25f",
+        "date": "2030-01-02",
+        "digest": find("ulx3s_25f").config.digest,
+        "url": "serial:///dev/ttyUSB0?baud=3000000",
+        "equal": True,
+    }
+    (tmp_path / "hardware" / "ulx3s_25f.json").write_text(json.dumps(result | change))
+    if message is None:
+        shown = "| [2030-01-02: equal](results/hardware/ulx3s_25f.json) |"
+        assert generate.boards.boards().count(shown) == 1
+    else:
+        with pytest.raises(ValueError, match=rf"hardware/ulx3s_25f.json does not count: {message}"):
+            generate.boards.boards()
 
 
 # -- examples -----------------------------------------------------------------------------------
