@@ -4,7 +4,7 @@
 #   make test         all tests (installs Icarus Verilog if it may), fails below 95 % coverage
 #   make lint         formatting, style, types
 #   make verify       the verification ladder for the default unit
-#   make faults       train over a bad cable, 100,000 faulted frames, half an hour
+#   make faults       damage 100,000 frames on the line to a board, a quarter of an hour
 #   make bench        updates per second; make bench-long adds the slow simulators
 #   make boards       build the bitstreams of all boards, keep the results for the docs
 #   make docs         regenerate the generated parts of the documentation
