@@ -4,10 +4,7 @@ A `Session` is given commands and queries, the bytes that come from a board and 
 the bytes to send, and completes commands and queries. That is all: what it does follows from what
 it is given, so that every fault of a line can be tried and repeated.
 
-A command is *in flight* from when it is first sent until it and all before it are answered. The
-board tells by reports, gaps and its status how many of those in flight it has executed. Of the
-others, it has executed none, and they may be sent again; of the former, reports that were lost are
-recalled.
+A command is *in flight* from when it is first sent until it and all before it are answered.
 """
 
 from __future__ import annotations
@@ -16,11 +13,11 @@ from collections import deque
 from collections.abc import Callable
 
 from upshift.device import DeviceError
+from upshift.link.flight import NUMBERS, Flight
 from upshift.link.frames import (
     ANSWERS,
     ARGUMENTS,
     CHECK_BYTES,
-    HEADER,
     HEADER_BYTES,
     NO_SESSION,
     WINDOW,
@@ -36,7 +33,6 @@ from upshift.link.mirror import Mirror
 from upshift.link.requests import Command, Query
 from upshift.report import Refusal
 
-_NUMBERS = 1 << next(field.width for field in HEADER if field.name == "sequence")
 _SILENCES = 3  # deadlines that must have passed before the driver gives up
 _BUFFERED = 2  # frames that a board buffers
 _FRAME = HEADER_BYTES + CHECK_BYTES
@@ -104,15 +100,12 @@ class Session:
 
         self.answered = self.losses = self.sent = self.resent = self.queued_bytes = 0
         self._waiting: deque[Command | Query] = deque()
-        self._flight: deque[Command] = deque()
+        self._flight = Flight()
         self._number = NO_SESSION  # of this session
         self._ours = {NO_SESSION}  # sessions in which a board that lost its power may be
         self._beginning: int | None = None  # the session that is to end, until ours has begun
-        self._first = 0  # number of the first command in flight
-        self._executed = 0  # commands in flight that are known to be executed
-        self._last_gap: int | None = None
         self._asked: dict[int, Query] = {}  # by tag, in the order of sending
-        self._tag = draw() % _NUMBERS  # not one that the program before has used
+        self._tag = draw() % NUMBERS  # not one that the program before has used
         self._unsure = False  # what the board is doing has to be asked
         self._probe: int | None = None  # tag of the STATUS or BEGIN that must be answered first
         self._heard = self._progress = now
@@ -133,7 +126,11 @@ class Session:
     def busy(self) -> bool:
         """Whether there is something to send or to wait for."""
         return bool(
-            self._waiting or self._flight or self._asked or self._unsure or self._probe is not None
+            self._waiting
+            or len(self._flight)
+            or self._asked
+            or self._unsure
+            or self._probe is not None
         )
 
     @property
@@ -211,7 +208,7 @@ class Session:
             elif kind == Answer.REPORT:
                 self._reported(frame.sequence, values, now)
             elif kind == Answer.GAP:
-                self._gap(values["next"])
+                self._flight.gap(values["next"])
             elif frame.sequence in self._asked:
                 self._answer(frame, kind, now)
 
@@ -229,7 +226,7 @@ class Session:
     # -- sending ----------------------------------------------------------------------------------
 
     def _new_tag(self) -> int:
-        self._tag = (self._tag + 1) % _NUMBERS
+        self._tag = (self._tag + 1) % NUMBERS
         return self._tag
 
     def _probing(self) -> Frame:
@@ -245,10 +242,9 @@ class Session:
 
     def _again(self) -> Frame | None:
         """Return the first frame that has to be sent again."""
-        for index, command in enumerate(self._flight):
-            if not command.sent and command.report is None:
-                self.resent += 1
-                return self._send(index)
+        if (part := self._flight.send()) is not None:
+            self.resent += 1
+            return self._command(*part)
         for tag, query in self._asked.items():
             if not query.sent:
                 self.resent += 1
@@ -268,8 +264,9 @@ class Session:
             self._waiting.popleft()
             self.queued_bytes -= len(item.payload)
             self._flight.append(item)
-            return self._send(len(self._flight) - 1)
-        if self._flight or not self._has_room(item):
+            part = self._flight.send()
+            return None if part is None else self._command(*part)
+        if len(self._flight) or not self._has_room(item):
             return None  # queries see what all commands before them have done
         self._waiting.popleft()
         tag = self._new_tag()
@@ -277,16 +274,8 @@ class Session:
         item.sent = True
         return Frame(item.request, tag, self._number, item.payload)
 
-    def _send(self, index: int) -> Frame:
-        command = self._flight[index]
-        number = (self._first + index) % _NUMBERS
-        command.sent = True
-        if index >= self._executed:
-            return Frame(command.request, number, self._number, command.payload)
-        command.recalled = True
-        # Tagged with the number of the command, the answer is like the report that was lost.
-        payload = pack(ARGUMENTS[Request.RECALL], {"command": number})
-        return Frame(Request.RECALL, number, self._number, payload)
+    def _command(self, request: Request, number: int, payload: bytes) -> Frame:
+        return Frame(request, number, self._number, payload)
 
     def _has_room(self, query: Query) -> bool:
         """Return whether the board can buffer one more query while it answers the others.
@@ -317,10 +306,7 @@ class Session:
                 self._unsure = True
             return
         self._check_owner(session)
-        ahead = (values["next"] - self._first) % _NUMBERS
-        if session == self._number and ahead <= len(self._flight):
-            self._last_gap = None
-            self._resend(ahead)
+        if session == self._number and self._flight.status(values["next"]):
             for query in self._asked.values():
                 query.sent = False
         else:
@@ -372,40 +358,14 @@ class Session:
         self.queued_bytes = sum(
             len(item.payload) for item in self._waiting if isinstance(item, Command)
         )
-        self._first = self._executed = 0
-        self._last_gap = None
         self._number = self._draw()
         self._ours.add(self._number)
         self._beginning = found
         self._unsure = True
 
-    def _gap(self, following: int) -> None:
-        ahead = (following - self._first) % _NUMBERS
-        # A board sends a gap once; a second one is a copy. Those of the past are old.
-        if following != self._last_gap and self._executed <= ahead <= len(self._flight):
-            self._last_gap = following
-            self._resend(ahead)
-
-    def _resend(self, executed: int) -> None:
-        """Have all that is not answered sent again: commands, or requests for their reports."""
-        self._executed = max(self._executed, executed)
-        for command in self._flight:
-            command.sent = command.recalled = False
-
     def _reported(self, number: int, report: dict[str, int], now: float) -> None:
-        index = (number - self._first) % _NUMBERS
-        if index >= len(self._flight):
-            return  # a copy
-        self._flight[index].report = report
-        self._executed = max(self._executed, index + 1)
-        for command in list(self._flight)[:index]:
-            if command.report is None and not command.recalled:
-                command.sent = False  # executed, as the later one was, and its report is lost
-        while self._flight and (done := self._flight[0]).report is not None:
-            self._flight.popleft()
-            self._first = (self._first + 1) % _NUMBERS
-            self._executed -= 1
-            self._complete(done, done.report)
+        for command in self._flight.report(number, report):
+            self._complete(command, command.report or {})
             self._made_progress(now)
 
     def _complete(self, command: Command, report: dict[str, int]) -> None:
@@ -439,7 +399,7 @@ class Session:
         """Return what is waited for."""
         if self._beginning is not None:
             return "the begin of a session"
-        if self._flight:
+        if len(self._flight):
             return f"the command after the {self.answered} that it has answered"
         if self._asked:
             return f"a {next(iter(self._asked.values())).request.name} request"

@@ -322,7 +322,7 @@ def test_after_the_line_was_gone_the_board_is_asked_first(bench):
 
 
 def test_numbers_go_round(bench):
-    bench.session._first = bench.board.next = 0xFFF8
+    bench.session._flight._first = bench.board.next = 0xFFF8
     for n in range(40):
         bench.write(n, n)
     sent = bench.sent()
