@@ -163,10 +163,8 @@ def train(
         while len(run.epochs) < epochs:
             _train_epoch(run, parties, data, order)
             if checkpoint is not None:
-                first = parties[0]
-                upshift.checkpoint.save(
-                    checkpoint, first.network, first.optimizer, _state(run, order)
-                )
+                network, optimizer = parties[0].network, parties[0].optimizer
+                upshift.checkpoint.save(checkpoint, network, optimizer, _state(run, order))
             if len(run.epochs) == epochs:
                 run.digests = {holder.name: holder.digest() for holder in parties}
             yield run

@@ -1,11 +1,12 @@
 """Writes answers: a header, and a payload that comes from elsewhere."""
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from upshift.link.config import LinkConfig
 from upshift.link.frames import HEADER, HEADER_BYTES, max_payload
+from upshift_hw.link.cobs import FRAME_BYTE
 from upshift_hw.shapes import layout_of
 
 
@@ -46,7 +47,7 @@ class AnswerWriter(wiring.Component):
                 "session": In(header["session"]),
                 "place": Out(8),
                 "payload": In(stream.Signature(8)),
-                "o": Out(stream.Signature(data.StructLayout({"byte": 8, "last": 1}))),
+                "o": Out(stream.Signature(FRAME_BYTE)),
                 "done": Out(1),
             }
         )

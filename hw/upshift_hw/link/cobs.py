@@ -11,6 +11,10 @@ _FULL = LONGEST_RUN + 1  # the code of a run without a zero behind it
 _END = DELIMITER[0]
 
 
+FRAME_BYTE = data.StructLayout({"byte": 8, "last": 1})
+"""A byte of a frame, and whether it is the last one."""
+
+
 class CobsDecoder(wiring.Component):
     """Take stuffing out of frames.
 
@@ -93,7 +97,7 @@ class CobsEncoder(wiring.Component):
     def __init__(self):
         super().__init__(
             {
-                "i": In(stream.Signature(data.StructLayout({"byte": 8, "last": 1}))),
+                "i": In(stream.Signature(FRAME_BYTE)),
                 "o": Out(stream.Signature(8)),
                 "busy": Out(1),
             }

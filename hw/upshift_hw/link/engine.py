@@ -12,6 +12,7 @@ from upshift.report import Refusal
 from upshift_hw.link.answers import AnswerWriter
 from upshift_hw.link.arguments import RequestArguments
 from upshift_hw.link.checksum import Checksum
+from upshift_hw.link.cobs import FRAME_BYTE
 from upshift_hw.link.gradients import GradientDecoder
 from upshift_hw.link.reports import ReportStore
 from upshift_hw.link.requests import RequestReader
@@ -60,7 +61,7 @@ class LinkEngine(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(8)),
-                "o": Out(stream.Signature(data.StructLayout({"byte": 8, "last": 1}))),
+                "o": Out(stream.Signature(FRAME_BYTE)),
                 "frames": In(_COUNTERS["frames"]),
                 "rejected": In(_COUNTERS["rejected"]),
                 "busy": Out(1),

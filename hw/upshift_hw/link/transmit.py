@@ -1,12 +1,12 @@
 """From answers to frames: the check is appended and the whole is stuffed."""
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from upshift.link.frames import CHECK_BYTES
 from upshift_hw.link.checksum import Checksum
-from upshift_hw.link.cobs import CobsEncoder
+from upshift_hw.link.cobs import FRAME_BYTE, CobsEncoder
 
 
 class FrameTransmitter(wiring.Component):
@@ -27,7 +27,7 @@ class FrameTransmitter(wiring.Component):
     def __init__(self):
         super().__init__(
             {
-                "i": In(stream.Signature(data.StructLayout({"byte": 8, "last": 1}))),
+                "i": In(stream.Signature(FRAME_BYTE)),
                 "o": Out(stream.Signature(8)),
                 "busy": Out(1),
             }

@@ -93,13 +93,15 @@ HEADER: Fields = (
     Field("session", 32, "session that the sender is in"),
 )
 
+_WORDS: Fields = (
+    Field("base", 32, "first weight"),
+    Field("count", 16, "number of weights"),
+)
+
 ARGUMENTS: dict[Request, Fields] = {
     Request.IDENTIFY: (),
     Request.STATUS: (),
-    Request.READ: (
-        Field("base", 32, "first weight"),
-        Field("count", 16, "number of weights"),
-    ),
+    Request.READ: _WORDS,
     Request.CHECKSUM: (
         Field("base", 32, "first weight"),
         Field("count", 32, "number of weights"),
@@ -107,10 +109,7 @@ ARGUMENTS: dict[Request, Fields] = {
     Request.RECALL: (Field("command", 16, "sequence of the command"),),
     Request.TEST: (Field("count", 16, "bytes to answer with"),),
     Request.BEGIN: (Field("session", 32, "the session to begin, not 0"),),
-    Request.WRITE: (
-        Field("base", 32, "first weight"),
-        Field("count", 16, "number of weights"),
-    ),
+    Request.WRITE: _WORDS,
     Request.UPDATE: (
         Field("base", 32, "first weight"),
         Field("count", 16, "number of gradients"),
