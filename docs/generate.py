@@ -66,12 +66,13 @@ def band_table() -> str:
 
 def distances() -> str:
     """Return the clocks between the events of a beat."""
+    unit = UpdateUnit(UnitConfig())
     rows = [
-        ("from a beat to the clock in which its weights are written", UpdateUnit.latency),
+        ("from a beat to the clock in which its weights are written", unit.latency),
         (
             "P, from a beat to the first beat that may touch the same lane of its row "
             "(`UpdateUnit.distance`)",
-            UpdateUnit.distance,
+            unit.distance,
         ),
         (
             "from the last beat of a burst to the clock that offers its report "

@@ -46,7 +46,8 @@ def _inject(text: str, seed: int) -> str:
         (directory / "unit.il").write_text(text)
         yosys.run(
             f"read_rtlil unit.il; hierarchy -top {TOP}; proc; "
-            f"mutate -list 1 -seed {seed} -mode inv -o fault.ys {TOP}.align* {TOP}.lane*",
+            f"mutate -list 1 -seed {seed} -mode inv -o fault.ys "
+            f"{TOP}.datapath.align* {TOP}.datapath.lane*",
             directory,
         )
         yosys.run(

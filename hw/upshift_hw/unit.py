@@ -1,34 +1,19 @@
 """The update unit: gradient beats in, weights updated in place, one report per burst.
 
-    clock 0   a beat is taken
-          1   gradients are aligned (q_min: masked and merged)
-          2   steps are rounded, weights are read
-          3   steps are subtracted
-          4   weights are clamped
-          5   weights are written, lanes are counted
-          6-8 counts are added up and queued
-          9   the report is offered
-
-The weight is read late, so that only `UpdateUnit.distance` clocks lie between a beat and the
-first beat that may read what it wrote.
+A sequencer turns commands into beats, the weight memory gives and takes rows, the datapath
+between them updates one row per clock. The host reaches the memory between bursts.
 """
 
-from functools import reduce
-from operator import or_
-
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from upshift import layout, registers
 from upshift.config import UnitConfig
-from upshift_hw.align import FixedAlign, require_fixed
 from upshift_hw.burst import BurstSequencer
-from upshift_hw.lane import Lane
+from upshift_hw.datapath import Datapath
 from upshift_hw.memory import WeightMemory
-from upshift_hw.needed import NeededResolution
 from upshift_hw.registers import Bus, RegisterBank
-from upshift_hw.report import ReportCollector
 from upshift_hw.shapes import layout_of, shape_of
 
 
@@ -69,14 +54,12 @@ class UpdateUnit(wiring.Component):
         Registers.
     """
 
-    latency = 1 + FixedAlign.latency + Lane.latency
-    # A row is read with the stage that rounds, and can be read again once it is written.
-    _read_stage = 1 + FixedAlign.latency
-    distance = latency - _read_stage + 1
-
     def __init__(self, config: UnitConfig):
-        require_fixed(config)
         self.config = config
+        self._datapath = Datapath(config)
+        self.latency = self._datapath.latency
+        # A row is read late, and can be read again once it is written.
+        self.distance = self.latency - self._datapath.read_stage + 1
         super().__init__(
             {
                 "i_command": In(stream.Signature(layout_of(layout.command(config)))),
@@ -96,84 +79,31 @@ class UpdateUnit(wiring.Component):
         m = Module()
         m.submodules.sequencer = sequencer = BurstSequencer(self.config, distance=self.distance)
         m.submodules.memory = memory = WeightMemory(self.config)
-        m.submodules.reports = reports = ReportCollector(self.config)
+        m.submodules.datapath = datapath = self._datapath
         wiring.connect(m, wiring.flipped(self.i_command), sequencer.command)
-        wiring.connect(m, wiring.flipped(self.o_report), reports.o)
+        wiring.connect(m, wiring.flipped(self.o_report), datapath.o_report)
         m.d.comb += [
             sequencer.gradient_valid.eq(self.i_gradients.valid),
             self.i_gradients.ready.eq(sequencer.gradient_ready),
-            sequencer.report_free.eq(reports.free),
-            reports.started.eq(sequencer.started),
+            sequencer.report_free.eq(datapath.free),
+            datapath.started.eq(sequencer.started),
+            datapath.valid.eq(sequencer.valid),
+            datapath.beat.eq(sequencer.beat),
+            datapath.rate.eq(sequencer.rate),
+            datapath.resolution.eq(sequencer.resolution),
+            datapath.gradients.eq(self.i_gradients.payload),
+            memory.read_row.eq(datapath.read_row),
+            memory.read_enable.eq(datapath.read_valid),
+            datapath.weights.eq(memory.read_weights),
+            memory.write_row.eq(datapath.write_row),
+            memory.write_mask.eq(datapath.write_mask),
+            memory.write_weights.eq(datapath.new_weights),
         ]
-
-        # Stage n holds the beat that started n clocks ago.
-        valid, beat = [sequencer.valid], [sequencer.beat]
-        for stage in range(1, self.latency + 1):
-            valid.append(Signal(name=f"valid_{stage}"))
-            beat.append(Signal(sequencer.beat.shape(), name=f"beat_{stage}"))
-            m.d.sync += [valid[stage].eq(valid[stage - 1]), beat[stage].eq(beat[stage - 1])]
-        m.d.comb += [
-            memory.read_row.eq(beat[self._read_stage].row),
-            memory.read_enable.eq(valid[self._read_stage]),
-            memory.write_row.eq(beat[-1].row),
-            memory.write_mask.eq(Mux(valid[-1], beat[-1].mask, 0)),
-            reports.valid.eq(valid[-1]),
-            reports.beat.eq(beat[-1]),
-        ]
-
-        gradients = Signal.like(self.i_gradients.payload)
-        rate = Signal.like(sequencer.rate)
-        resolution = Signal.like(sequencer.resolution)
-        m.d.sync += [
-            gradients.eq(self.i_gradients.payload),
-            rate.eq(sequencer.rate),
-            resolution.eq(sequencer.resolution),
-        ]
-        self._lanes(m, memory, reports, gradients=gradients, rate=rate, resolution=resolution)
-        self._needed(m, reports, gradients=gradients, rate=rate, mask=beat[1].mask)
-
         busy = Signal()
-        m.d.comb += busy.eq(sequencer.active | reduce(or_, valid[1:]))
+        m.d.comb += busy.eq(sequencer.active | datapath.busy)
         self._host(m, busy, memory, sequencer)
         self._registers(m, busy, sequencer)
         return m
-
-    def _lanes(self, m, memory, reports, *, gradients, rate, resolution):
-        """Connect the datapath; gradients, rate and resolution are those of stage 1."""
-        ones = (1 << (self.config.weight.fraction + 1)) - 1
-        low = Signal(self.config.weight.fraction + 1)
-        m.d.sync += low.eq(ones >> resolution)
-        half = low & ~(low >> 1)
-        for j in range(self.config.lanes):
-            m.submodules[f"align{j}"] = align = FixedAlign(self.config)
-            m.submodules[f"lane{j}"] = lane = Lane(self.config)
-            m.d.comb += [
-                align.gradient.eq(gradients[j]),
-                align.rate.eq(rate),
-                lane.steps.eq(align.steps),
-                lane.half.eq(half),
-                lane.low.eq(low),
-                lane.weight.eq(memory.read_weights[j]),
-                memory.write_weights[j].eq(lane.new_weight),
-                reports.nonzero[j].eq(lane.nonzero),
-                reports.saturated[j].eq(lane.saturated),
-            ]
-
-    def _needed(self, m, reports, *, gradients, rate, mask):
-        """Connect q_min, delayed until its beat is written."""
-        m.submodules.needed_resolution = needed = NeededResolution(self.config)
-        m.d.comb += [
-            needed.gradients.eq(gradients),
-            needed.mask.eq(mask),
-            needed.rate.eq(rate),
-        ]
-        valid, value = needed.valid, needed.needed
-        for stage in range(1 + needed.latency, self.latency):
-            later_valid = Signal(name=f"needed_valid_{stage + 1}")
-            later_value = Signal.like(value, name=f"needed_{stage + 1}")
-            m.d.sync += [later_valid.eq(valid), later_value.eq(value)]
-            valid, value = later_valid, later_value
-        m.d.comb += [reports.needed_valid.eq(valid), reports.needed.eq(value)]
 
     def _host(self, m, busy, memory, sequencer):
         """Serve host accesses between bursts, over the ports of the memory that are idle then."""

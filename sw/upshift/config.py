@@ -12,10 +12,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 from upshift.formats import Fixed, Float, Format, parse
 
+Holding = Literal["resident", "streamed"]
+"""Where the weights are: in the unit's own memory, or outside, streamed through it."""
+
+_ADDED = ("memory", "updates", "pipeline")
 _DEFAULT_WEIGHT = Fixed(18, 16)  # block RAMs are 18 bits wide; fewer fraction bits stall sooner
 _DEFAULT_GRADIENT = Fixed(16, 12)
 
@@ -42,6 +46,14 @@ class UnitConfig:
         Weights held, a multiple of `lanes`, up to 2**30.
     max_rate : int
         Largest exponent k of the learning rate 2**-k, 0 to 63.
+    memory : {"resident", "streamed"}
+        Whether the unit holds the weights, or they stream in beside the gradients and out again.
+        `depth` is then the range of addresses of the memory outside.
+    updates : bool
+        A resident unit also sends every row that it updates.
+    pipeline : int
+        Clocks from a gradient beat to the write of its weights, 4 to 8. More of them reach a
+        higher clock rate.
 
     Raises
     ------
@@ -54,9 +66,12 @@ class UnitConfig:
     gradient: Format = _DEFAULT_GRADIENT
     depth: int = 4096
     max_rate: int = 31
+    memory: Holding = "resident"
+    updates: bool = False
+    pipeline: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("lanes", "depth", "max_rate"):
+        for name in ("lanes", "depth", "max_rate", "pipeline"):
             _integer(name, getattr(self, name))
         if not isinstance(self.weight, Fixed):
             raise TypeError(f"weight must be a Fixed format, not {self.weight!r}")
@@ -74,12 +89,28 @@ class UnitConfig:
             )
         if not 0 <= self.max_rate <= 63:
             raise ValueError(f"max_rate {self.max_rate} is not allowed: 0 to 63")
+        if self.memory not in get_args(Holding):
+            raise ValueError(f"memory {self.memory!r} is not allowed: one of {get_args(Holding)}")
+        if not isinstance(self.updates, bool):
+            raise TypeError(f"updates must be a bool, not {self.updates!r}")
+        if self.updates and self.memory == "streamed":
+            raise ValueError("updates are for resident weights: streamed ones leave anyway")
+        if not 4 <= self.pipeline <= 8:
+            raise ValueError(f"pipeline {self.pipeline} is not allowed: 4 to 8")
 
     # -- identity ---------------------------------------------------------------------------
 
     def to_json(self) -> str:
-        """Return the canonical JSON: sorted keys, no spaces, formats by name."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        """Return the canonical JSON: sorted keys, no spaces, formats by name.
+
+        Fields that the first release did not have are left out while they have their defaults, so
+        that a unit keeps its identity.
+        """
+        values = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in _ADDED or getattr(self, f.name) != f.default
+        }
         plain = {k: v if isinstance(v, int) else str(v) for k, v in values.items()}
         return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 

@@ -224,10 +224,11 @@ def run(
     name = _build_name(config, simulator, fault, waves=waves)
     runs = directory / f"{name}-{'idle' if idle else 'busy'}-{'stall' if stall else 'flow'}-{seed}"
     runs.mkdir(parents=True, exist_ok=True)
+    unit = UpdateUnit(config)
     case = Case(
         config=config.to_json(),
-        latency=UpdateUnit.latency,
-        distance=UpdateUnit.distance,
+        latency=unit.latency,
+        distance=unit.distance,
         idle=idle,
         stall=stall,
         seed=seed,

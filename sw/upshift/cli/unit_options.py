@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
-from upshift.config import UnitConfig
+from upshift.config import Holding, UnitConfig
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -17,10 +18,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--lanes", type=int, metavar="N", help=f"default {default.lanes}")
     group.add_argument("--weight", metavar="W.F", help=f"default {default.weight}")
-    group.add_argument("--gradient", metavar="W.F", help=f"default {default.gradient}")
+    group.add_argument(
+        "--gradient", metavar="FORMAT", help=f"W.F, bfloat16 or float32, default {default.gradient}"
+    )
     group.add_argument("--depth", type=int, metavar="N", help=f"weights, default {default.depth}")
     group.add_argument(
         "--max-rate", type=int, metavar="K", help=f"default {default.max_rate}, for 2**-K"
+    )
+    group.add_argument(
+        "--memory", choices=get_args(Holding), help=f"where weights are, default {default.memory}"
+    )
+    group.add_argument(
+        "--updates", action="store_true", default=None, help="also send the rows that are updated"
+    )
+    group.add_argument(
+        "--pipeline", type=int, metavar="N", help=f"clocks to a write, default {default.pipeline}"
     )
 
 
@@ -29,7 +41,16 @@ def from_options(options: argparse.Namespace) -> UnitConfig:
     values = {}
     if options.config is not None:
         values = UnitConfig.read_mapping(options.config.read_text())
-    for name in ("lanes", "weight", "gradient", "depth", "max_rate"):
+    for name in (
+        "lanes",
+        "weight",
+        "gradient",
+        "depth",
+        "max_rate",
+        "memory",
+        "updates",
+        "pipeline",
+    ):
         if getattr(options, name) is not None:
             values[name] = getattr(options, name)
     return UnitConfig.from_mapping(values)
