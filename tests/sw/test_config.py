@@ -19,12 +19,16 @@ narrow_formats = st.integers(2, 32).flatmap(
 @st.composite
 def configs(draw):
     lanes = 1 << draw(st.integers(0, 5))
+    memory = draw(st.sampled_from(["resident", "streamed"]))
     return UnitConfig(
         lanes=lanes,
         weight=draw(narrow_formats),
         gradient=draw(narrow_formats | st.sampled_from([bfloat16, float32])),
         depth=lanes * draw(st.integers(1, 2**30 // lanes)),
         max_rate=draw(st.integers(0, 63)),
+        memory=memory,
+        updates=memory == "resident" and draw(st.booleans()),
+        pipeline=draw(st.integers(4, 8)),
     )
 
 
@@ -35,6 +39,14 @@ def test_default_configuration_keeps_its_identity():
     )
     # A unit that was built for the default configuration carries this digest.
     assert config.digest == "f7f19b9aceb2fdb42f12ff45e9356de934ca6c2f6c31d4b421fbd7974e84867a"
+
+
+def test_later_fields_are_written_only_where_they_differ():
+    config = UnitConfig(memory="streamed", pipeline=7)
+    assert json.loads(config.to_json()) == json.loads(UnitConfig().to_json()) | {
+        "memory": "streamed",
+        "pipeline": 7,
+    }
 
 
 @given(configs())
@@ -75,6 +87,9 @@ def test_keys_left_out_take_their_defaults():
         ('{"depth": "4096"}', "depth must be an int, not '4096'"),
         ('{"max_rate": null}', "max_rate must be an int, not None"),
         ('{"lanes": 3}', "lanes 3 is not allowed: a power of two, 1 to 32"),
+        ('{"memory": 1}', r"memory 1 is not allowed: one of \('resident', 'streamed'\)"),
+        ('{"updates": 1}', "updates must be a bool, not 1"),
+        ('{"pipeline": 6.0}', "pipeline must be an int, not 6.0"),
         ('{"lanes": 8, "lanes": 8, "depth": 1e400}', "depth must be an int, not inf"),
     ],
 )
@@ -102,6 +117,11 @@ def test_impossible_files(text, message):
         ({"max_rate": -1}, ValueError, "max_rate -1 is not allowed: 0 to 63"),
         ({"max_rate": 64}, ValueError, "max_rate 64 is not allowed: 0 to 63"),
         ({"max_rate": False}, TypeError, "max_rate must be an int, not False"),
+        ({"memory": "outside"}, ValueError, "memory 'outside' is not allowed"),
+        ({"memory": "streamed", "updates": True}, ValueError, "updates are for resident weights"),
+        ({"updates": 0}, TypeError, "updates must be a bool, not 0"),
+        ({"pipeline": 3}, ValueError, "pipeline 3 is not allowed: 4 to 8"),
+        ({"pipeline": 9}, ValueError, "pipeline 9 is not allowed: 4 to 8"),
     ],
 )
 def test_impossible_values(values, error, message):
