@@ -30,7 +30,7 @@ from upshift.formats import Fixed, Format, Raw
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from upshift.optim import QtSGD
+    from upshift.optim._optimizer import QtOptimizer
 
 VERSION = 1
 _KIND = "upshift checkpoint"
@@ -69,7 +69,7 @@ class Checkpoint:
     extra: Any = None
 
 
-def save(path: str | Path, model: nn.Module, optimizer: QtSGD, extra: Any = None) -> None:
+def save(path: str | Path, model: nn.Module, optimizer: QtOptimizer, extra: Any = None) -> None:
     """Write a model and the state of its optimizer.
 
     The device, if there is one, is waited for.
@@ -79,7 +79,7 @@ def save(path: str | Path, model: nn.Module, optimizer: QtSGD, extra: Any = None
     path : str or Path
         Replaced if it exists.
     model : torch.nn.Module
-    optimizer : QtSGD
+    optimizer : QtSGD or QtAdam
         With fixed-point weights, all of them parameters of `model`.
     extra : optional
         Dictionaries with text keys, lists, numbers, texts, NumPy arrays; `load` returns it.
@@ -111,14 +111,14 @@ def save(path: str | Path, model: nn.Module, optimizer: QtSGD, extra: Any = None
     )
 
 
-def load(path: str | Path, model: nn.Module, optimizer: QtSGD) -> Any:
+def load(path: str | Path, model: nn.Module, optimizer: QtOptimizer) -> Any:
     """Restore what `save` kept, write the device, and return `extra`.
 
     Parameters
     ----------
     path : str or Path
     model : torch.nn.Module
-    optimizer : QtSGD
+    optimizer : QtSGD or QtAdam
         As they were made for the model that was saved, with any weights.
 
     Raises
@@ -234,7 +234,7 @@ def read(path: str | Path) -> Checkpoint:
 # -- models and optimizers ---------------------------------------------------------------------
 
 
-def _named(model: nn.Module, optimizer: QtSGD) -> dict[str, Tensor]:
+def _named(model: nn.Module, optimizer: QtOptimizer) -> dict[str, Tensor]:
     """Return the optimizer's parameters by their names in the model."""
     held = {p: number for number, p in enumerate(_parameters(optimizer))}
     named: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p in held}
@@ -245,7 +245,7 @@ def _named(model: nn.Module, optimizer: QtSGD) -> dict[str, Tensor]:
     return named
 
 
-def _parameters(optimizer: QtSGD) -> list[Tensor]:
+def _parameters(optimizer: QtOptimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
@@ -269,7 +269,7 @@ def _to_array(value: Tensor, name: str) -> NDArray[Any]:
         ) from error
 
 
-def _check_identity(path: str | Path, kept: Checkpoint, optimizer: QtSGD) -> None:
+def _check_identity(path: str | Path, kept: Checkpoint, optimizer: QtOptimizer) -> None:
     ours = (optimizer.weight, optimizer.gradient)
     if (kept.weight, kept.gradient) != ours:
         raise ValueError(

@@ -9,6 +9,7 @@ grid every operation here is exact, so the result equals the integer model bit f
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +18,9 @@ from torch import Tensor
 from upshift import rates
 from upshift.formats import Fixed, Float, Format, float32
 from upshift.report import UpdateReport
-from upshift.resolution import resolution_needed
+from upshift.resolution import Rule, resolution_needed
 
+_PLAIN = Rule()
 _SIGNIFICANT_BITS = {torch.float32: 24, torch.float64: 53}
 
 
@@ -40,14 +42,23 @@ def _round_half_up(x: Tensor) -> Tensor:
     return floor + (x - floor >= 0.5)
 
 
-def quantize(x: Tensor, resolution: int) -> Tensor:
+def _round(x: Tensor, rule: Rule) -> Tensor:
+    if rule.rounding == "half up":
+        return _round_half_up(x)
+    return x.ceil() if rule.rounding == "up" else -_round_half_up(-x)
+
+
+def quantize(x: Tensor, resolution: int, rule: Rule = _PLAIN) -> Tensor:
     """Return Q(x) = floor(2**q x + 1/2) / 2**q, element-wise and exact.
 
     Parameters
     ----------
     x : Tensor of float32 or float64, any shape
     resolution : int
-        q, 0 to 64.
+        q, 0 to 64 where eta is 1.
+    rule : Rule, optional
+        Another rounding and scale. If the scale eta is not 1, ``Q_p * x`` and the quotient are
+        rounded in float64, and the result once more to the dtype of `x`.
 
     Returns
     -------
@@ -60,11 +71,61 @@ def quantize(x: Tensor, resolution: int) -> Tensor:
     """
     if x.dtype not in _SIGNIFICANT_BITS:
         raise TypeError(f"{x.dtype} is not allowed: torch.float32 or torch.float64")
-    if not 0 <= resolution <= 64:
-        raise ValueError(f"resolution {resolution} is not allowed: 0 to 64")
-    scaled = x * 2.0**resolution
+    if rule.eta != 1.0:
+        grid = x.new_full((), rule.eta * 2.0**resolution, dtype=torch.float64)
+        scaled = x.double() * grid
+        rounded = (_round(scaled, rule) / grid).to(x.dtype)
+    else:
+        if not 0 <= resolution <= 64:
+            raise ValueError(f"resolution {resolution} is not allowed: 0 to 64")
+        scaled = x * 2.0**resolution
+        rounded = _round(scaled, rule) * 2.0**-resolution
     # Where scaling overflows, x is a multiple of the grid step many times over.
-    return torch.where(scaled.isfinite(), _round_half_up(scaled) * 2.0**-resolution, x)
+    return torch.where(scaled.isfinite(), rounded, x)
+
+
+def total(steps: Tensor, resolution: int, rule: Rule = _PLAIN) -> int:
+    """Return the exact sum of the quantized steps, in units of 2**-q.
+
+    Parameters
+    ----------
+    steps : Tensor of float32 or float64, any shape
+        Infinite ones are left out.
+    resolution : int
+        q.
+    rule : Rule, optional
+        Its rounding; eta has to be 1.
+    """
+    units = _round(steps.double() * 2.0**resolution, rule)
+    if not units.numel():
+        return 0
+    if float(units.abs().max()) * units.numel() < 2.0**62:
+        return int(units.long().sum())
+    # Where scaling overflows, the step is an integer.
+    each = zip(units.ravel().tolist(), steps.ravel().tolist(), strict=True)
+    return sum(
+        int(unit) if math.isfinite(unit) else int(step) << resolution
+        for unit, step in each
+        if math.isfinite(step)
+    )
+
+
+def push(h: Tensor, length: float) -> Tensor:
+    """Return h + length * h / norm(h), or h where that is zero.
+
+    Parameters
+    ----------
+    h : Tensor of float32 or float64, any shape
+        Finite.
+    length : float
+        Not negative.
+    """
+    peak = h.abs().max() if length and h.numel() else None
+    if peak is None or not bool(peak):
+        return h
+    unit = h / peak  # keeps squares from overflow and underflow
+    unit /= torch.linalg.vector_norm(unit, dtype=torch.float64).to(h.dtype)
+    return h + unit.mul_(length)
 
 
 def encode(values: Tensor, fmt: Format) -> tuple[Tensor, int]:
@@ -119,7 +180,7 @@ class Scaled:
     clipped : int
         Elements that the gradient format could not hold.
     needed : int or None
-        q_min.
+        q_min of the equation that devices follow, whatever rule is then applied.
     """
 
     steps: Tensor
@@ -159,7 +220,11 @@ def scale(h: Tensor, lr: float, gradient: Format | None = None) -> Scaled:
 
 
 def apply(
-    w: Tensor, scaled: Scaled, resolution: int, weight: Fixed | None = None
+    w: Tensor,
+    scaled: Scaled,
+    resolution: int,
+    weight: Fixed | None = None,
+    rule: Rule = _PLAIN,
 ) -> tuple[Tensor, UpdateReport]:
     """Return w - Q(lambda h), saturated to the weights' format, and the counts.
 
@@ -172,12 +237,15 @@ def apply(
         q; at most the fraction bits of `weight`, else ValueError.
     weight : Fixed, optional
         Format of the weights; None subtracts in floating point.
+    rule : Rule, optional
+        How the step is quantized, where it is not as on a device; floating-point weights only if
+        its eta is not 1.
     """
     if weight is not None and resolution > weight.fraction:
         raise ValueError(
             f"resolution {resolution} exceeds the weights' {weight.fraction} fraction bits"
         )
-    step = quantize(scaled.steps, resolution)
+    step = quantize(scaled.steps, resolution, rule)
     nonzero = int(torch.count_nonzero(step))
     if weight is None:
         new, saturated = w - step.to(w.dtype), 0

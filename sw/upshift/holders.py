@@ -17,10 +17,14 @@ from upshift import words
 from upshift.config import UnitConfig
 from upshift.device import Device
 from upshift.formats import Raw
-from upshift.optim import Band, QtSGD
+from upshift.optim import Band, QtAdam, QtSGD
 from upshift.report import UpdateReport
 
-LEARNING_RATE = 2**-1
+OPTIMIZERS: dict[str, tuple[type[QtSGD] | type[QtAdam], float]] = {
+    "sgd": (QtSGD, 2**-1),
+    "adam": (QtAdam, 2**-7),
+}
+"""How a run may learn: an optimizer and its learning rate."""
 
 
 class MismatchError(RuntimeError):
@@ -33,23 +37,31 @@ class Holder:
 
     name: str
     network: nn.Module
-    optimizer: QtSGD
+    optimizer: QtSGD | QtAdam
     device: Device | None
     config: UnitConfig
 
     @classmethod
-    def of(cls, name: str, start: nn.Module, device: Device | None, config: UnitConfig) -> Holder:
-        """Return a holder of a copy of the network `start`."""
+    def of(
+        cls,
+        name: str,
+        start: nn.Module,
+        device: Device | None,
+        config: UnitConfig,
+        optimizer: str = "sgd",
+    ) -> Holder:
+        """Return a holder of a copy of the network `start`, with one of the `OPTIMIZERS`."""
         network = copy.deepcopy(start)
-        optimizer = QtSGD(
+        kind, lr = OPTIMIZERS[optimizer]
+        learner = kind(
             network.parameters(),
-            LEARNING_RATE,
+            lr,
             resolution=Band(),
             weight=config.weight,
             gradient=config.gradient,
             device=device,
         )
-        return cls(name, network, optimizer, device, config)
+        return cls(name, network, learner, device, config)
 
     def raw_weights(self) -> Raw:
         """Return all weights as raw words, from where they are truly held."""

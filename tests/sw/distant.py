@@ -55,11 +55,11 @@ def network():
     return nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
 
 
-def optimize(model, device=None, policy=None, lr=2**-4, **options):
+def optimize(model, device=None, policy=None, lr=2**-4, kind=QtSGD, **options):
     formats = {"weight": CONFIG.weight, "gradient": CONFIG.gradient}
     place = {} if device is None else {"device": device, "base": 3}
     resolution = policy or Constant(12)
-    return QtSGD(model.parameters(), lr, resolution=resolution, **formats, **place, **options)
+    return kind(model.parameters(), lr, resolution=resolution, **formats, **place, **options)
 
 
 def far():

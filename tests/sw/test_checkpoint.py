@@ -12,7 +12,7 @@ from upshift import checkpoint
 from upshift.checkpoint import Checkpoint
 from upshift.config import UnitConfig
 from upshift.formats import Fixed, bfloat16
-from upshift.optim import Band, Constant, QtSGD
+from upshift.optim import Band, Constant, QtAdam, QtSGD
 
 CONFIG = UnitConfig(lanes=4, depth=64)
 ENDINGS = ["npz", "safetensors", "kept"]
@@ -23,10 +23,11 @@ def network():
     return nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 3))
 
 
-def optimize(model, device=None, **options):
+def optimize(model, device=None, kind=QtSGD, **options):
     formats = {} if device else {"weight": CONFIG.weight, "gradient": CONFIG.gradient}
-    given = {"resolution": Band(), "momentum": 0.75} | formats | options
-    return QtSGD(model.parameters(), 2**-4, device=device, **given)
+    own = {"momentum": 0.75} if kind is QtSGD else {"weight_decay": 0.01}
+    given = {"resolution": Band()} | own | formats | options
+    return kind(model.parameters(), 2**-4, device=device, **given)
 
 
 def learn(model, optimizer, steps, start=0):
@@ -41,30 +42,33 @@ def learn(model, optimizer, steps, start=0):
 
 def everything(model, optimizer):
     state = optimizer.state_dict()
-    moments = [m.tolist() for entry in state["state"].values() for m in entry.values()]
+    moments = [
+        torch.as_tensor(m).tolist() for entry in state["state"].values() for m in entry.values()
+    ]
     values = [value.tolist() for value in model.state_dict().values()]
     return values, moments, state["param_groups"], state["resolution"]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("mirror", [None, "read", "model"])
-def test_training_goes_on_with_the_same_bits(tmp_path, ending, mirror):
+@pytest.mark.parametrize("kind", [QtSGD, QtAdam])
+def test_training_goes_on_with_the_same_bits(tmp_path, ending, mirror, kind):
     straight = network()
-    whole = optimize(straight)
+    whole = optimize(straight, kind=kind)
     learn(straight, whole, 9)
 
     file = tmp_path / f"run.{ending}"
     with upshift.device.open("model:", CONFIG) as device:
         model = network()
         on = {"device": device, "mirror": mirror} if mirror else {}
-        optimizer = optimize(model, **on)
+        optimizer = optimize(model, kind=kind, **on)
         learn(model, optimizer, 5)
         checkpoint.save(file, model, optimizer, extra={"steps": 5})
     with upshift.device.open("model:", CONFIG) as device:
         model = nn.Sequential(*(layer for layer in network()))
         nn.init.zeros_(model[0].weight)
         on = {"device": device, "mirror": mirror} if mirror else {}
-        optimizer = optimize(model, **on)
+        optimizer = optimize(model, kind=kind, **on)
         extra = checkpoint.load(file, model, optimizer)
         learn(model, optimizer, 4, start=extra["steps"])
         assert everything(model, optimizer) == everything(straight, whole)
@@ -196,6 +200,7 @@ def test_another_unit_or_formats_or_model_or_optimizer_are_refused(tmp_path):
         refuses("another unit: depth 64, not 128; lanes 4, not 2$", network(), device=other)
     refuses("holds weights 18.16 for .*but the opt.* has 16.12", network(), weight=Fixed(16, 12))
     refuses("gradients 16.12, but the optimizer has 18.16 and None", network(), gradient=None)
+    refuses("the state has no 'betas': not of a QtAdam", network(), kind=QtAdam)
     refuses("cannot load the state of a 'Band' policy", network(), resolution=Constant(4))
     bigger = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 4))
     refuses(r"holds the weights .*3.weight \(3, 4\).* has .*3.weight \(4, 4\)", bigger)

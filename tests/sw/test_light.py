@@ -47,7 +47,7 @@ def test_the_integer_model_needs_numpy_only():
     assert without_extras(
         "import upshift, upshift.device\n"
         "from upshift import layout, rates, reference, registers, report, vectors\n"
-        "from upshift import checkpoint, words\n"
+        "from upshift import checkpoint, resolution, words\n"
         "from upshift.config import UnitConfig\n"
         "from upshift.formats import Fixed, bfloat16, float32\n"
         "config = UnitConfig(depth=64)\n"

@@ -1,4 +1,4 @@
-"""QtSGD as a torch optimizer: generated from tables of good and bad inputs."""
+"""QtSGD and QtAdam as torch optimizers: generated from tables of good and bad inputs."""
 
 import copy
 import io
@@ -12,11 +12,11 @@ from torch import nn
 import upshift.device
 from upshift.config import UnitConfig
 from upshift.formats import Fixed, bfloat16
-from upshift.optim import Band, Constant, QtSGD
+from upshift.optim import Band, Constant, QtAdam, QtSGD
 
 CONFIG = UnitConfig(lanes=4, depth=64)
 
-GOOD = {
+SGD = {
     "plain": {},
     "momentum": {"momentum": 0.9},
     "dampening": {"momentum": 0.75, "dampening": 0.25},
@@ -25,6 +25,19 @@ GOOD = {
     "maximize": {"maximize": True, "momentum": 0.5},
     "everything": {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01, "maximize": True},
 }
+ADAM = {
+    "plain": {},
+    "other betas": {"betas": (0.5, 0.75), "eps": 0.125},
+    "eps at once": {"eps": 1e-6, "eps_before_correction": True},
+    "weight decay": {"weight_decay": 0.125},
+    "everything": {"weight_decay": 0.01, "decoupled_weight_decay": True, "maximize": True},
+}
+GOOD = {f"SGD, {name}": (QtSGD, options) for name, options in SGD.items()}
+GOOD |= {f"Adam, {name}": (QtAdam, options) for name, options in ADAM.items()}
+STATEFUL = pytest.mark.parametrize(
+    ("kind", "options"), [(QtSGD, {"momentum": 0.5}), (QtAdam, {})], ids=["SGD", "Adam"]
+)
+BOTH = pytest.mark.parametrize("kind", [QtSGD, QtAdam])
 FORMATS = {
     "float weights": {},
     "fixed weights": {"weight": Fixed(18, 16)},
@@ -69,7 +82,7 @@ def nothing_changed(model, optimizer):
     return unchanged
 
 
-@pytest.mark.parametrize("options", GOOD.values(), ids=GOOD)
+@pytest.mark.parametrize("options", SGD.values(), ids=SGD)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_direction_is_what_torch_multiplies_by_the_learning_rate(options, dtype):
     # At q = 64 every step of this size lies on the grid already, so nothing is rounded.
@@ -89,10 +102,12 @@ def test_the_direction_is_what_torch_multiplies_by_the_learning_rate(options, dt
 
 
 @pytest.mark.parametrize("formats", FORMATS.values(), ids=FORMATS)
-@pytest.mark.parametrize("options", GOOD.values(), ids=GOOD)
-def test_a_state_dict_in_the_middle_of_training_continues_with_the_same_bits(options, formats):
+@pytest.mark.parametrize(("kind", "options"), GOOD.values(), ids=GOOD)
+def test_a_state_dict_in_the_middle_of_training_continues_with_the_same_bits(
+    kind, options, formats
+):
     def make(model):
-        return QtSGD(model.parameters(), 2**-5, resolution=Band(), **options, **formats)
+        return kind(model.parameters(), 2**-5, resolution=Band(), **options, **formats)
 
     straight = network()
     whole = make(straight)
@@ -116,11 +131,10 @@ def test_a_state_dict_in_the_middle_of_training_continues_with_the_same_bits(opt
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
-def test_copies_train_on_with_the_same_bits(duplicate):
+@STATEFUL
+def test_copies_train_on_with_the_same_bits(duplicate, kind, options):
     model = network()
-    optimizer = QtSGD(
-        model.parameters(), 2**-5, resolution=Band(), momentum=0.9, weight=Fixed(18, 16)
-    )
+    optimizer = kind(model.parameters(), 2**-5, resolution=Band(), weight=Fixed(18, 16), **options)
     learn(model, optimizer, 4)
     twin, twin_optimizer = duplicate((model, optimizer))
     learn(model, optimizer, 4, start=4)
@@ -131,10 +145,10 @@ def test_copies_train_on_with_the_same_bits(duplicate):
 
 
 @pytest.mark.parametrize("mirror", ["read", "model"])
-@pytest.mark.parametrize("options", GOOD.values(), ids=GOOD)
-def test_the_model_device_gives_the_same_bits(options, mirror):
+@pytest.mark.parametrize(("kind", "options"), GOOD.values(), ids=GOOD)
+def test_the_model_device_gives_the_same_bits(kind, options, mirror):
     soft, hard = network(), network()
-    alone = QtSGD(
+    alone = kind(
         soft.parameters(),
         2**-5,
         resolution=Band(),
@@ -144,7 +158,7 @@ def test_the_model_device_gives_the_same_bits(options, mirror):
     )
     learn(soft, alone, 11)
     with upshift.device.open("model:", CONFIG) as device:
-        driven = QtSGD(
+        driven = kind(
             hard.parameters(),
             2**-5,
             resolution=Band(),
@@ -177,10 +191,11 @@ def test_groups_share_one_resolution_and_have_their_own_rates():
     assert steps == pytest.approx([2**-3, 2**-3, 2**-6, 2**-6], abs=1e-7)
 
 
-def test_groups_added_later_are_encoded_and_packed_behind():
+@BOTH
+def test_groups_added_later_are_encoded_and_packed_behind(kind):
     model = network()
     with upshift.device.open("model:", CONFIG) as device:
-        optimizer = QtSGD(model[0].parameters(), 2**-4, resolution=Band(), device=device)
+        optimizer = kind(model[0].parameters(), 2**-4, resolution=Band(), device=device)
         optimizer.add_param_group({"params": model[2].parameters()})
         learn(model, optimizer, 3)
         held = CONFIG.weight.decode(device.read(0, 39))
@@ -192,9 +207,10 @@ def test_groups_added_later_are_encoded_and_packed_behind():
         learn(model, optimizer, 1)
 
 
-def test_schedulers_closures_clipping_and_scalers_work():
+@BOTH
+def test_schedulers_closures_clipping_and_scalers_work(kind):
     model = network()
-    optimizer = QtSGD(model.parameters(), 2**-6, resolution=Band(), weight=Fixed(18, 16))
+    optimizer = kind(model.parameters(), 2**-6, resolution=Band(), weight=Fixed(18, 16))
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
     scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
     x = torch.ones(2, 5)
@@ -258,14 +274,15 @@ def test_a_changed_parameter_is_written_to_the_device():
         assert (device.read(36, 3) == 2**15).all()
 
 
-def test_zero_rate_and_missing_gradients_issue_no_burst():
+@STATEFUL
+def test_zero_rate_and_missing_gradients_issue_no_burst(kind, options):
     model = network()
     with upshift.device.open("model:", CONFIG) as device:
-        optimizer = QtSGD(model.parameters(), 0.0, resolution=Band(), momentum=0.5, device=device)
+        optimizer = kind(model.parameters(), 0.0, resolution=Band(), device=device, **options)
         optimizer.step()  # no gradients at all
         learn(model, optimizer, 1)
         assert device.counters().bursts == 0
-        assert len(optimizer.state) == 4  # momentum goes on
+        assert len(optimizer.state) == 4  # moments go on
         optimizer.param_groups[0]["lr"] = 2**-3
         model[0].weight.grad = None
         optimizer.step()
@@ -273,9 +290,10 @@ def test_zero_rate_and_missing_gradients_issue_no_burst():
         assert set(optimizer.reports) == set(list(model.parameters())[1:])
 
 
-def test_bad_gradients_change_nothing():
+@STATEFUL
+def test_bad_gradients_change_nothing(kind, options):
     model = network()
-    optimizer = QtSGD(model.parameters(), 2**-4, resolution=Band(), momentum=0.9)
+    optimizer = kind(model.parameters(), 2**-4, resolution=Band(), **options)
     learn(model, optimizer, 2)
     model[2].bias.grad[1] = float("nan")
     unchanged = nothing_changed(model, optimizer)
@@ -291,10 +309,11 @@ def test_bad_gradients_change_nothing():
     assert unchanged()
 
 
-def test_a_rate_that_is_no_power_of_two_is_refused_before_the_first_burst():
+@BOTH
+def test_a_rate_that_is_no_power_of_two_is_refused_before_the_first_burst(kind):
     model = network()
     with upshift.device.open("model:", CONFIG) as device:
-        optimizer = QtSGD(
+        optimizer = kind(
             [
                 {"params": model[0].parameters()},
                 {"params": model[2].parameters(), "lr": 0.1},
@@ -324,6 +343,14 @@ def test_loading_a_bad_state_changes_nothing():
     plain = torch.optim.SGD(network().parameters(), 0.1).state_dict()
     with pytest.raises(ValueError, match="no 'resolution'"):
         optimizer.load_state_dict(plain)
+    adam = QtAdam(network().parameters(), 2**-4, resolution=Band())
+    with pytest.raises(ValueError, match="the state has no 'dampening': not of a QtSGD"):
+        optimizer.load_state_dict(adam.state_dict())
+    with pytest.raises(ValueError, match="the state has no 'betas': not of a QtAdam"):
+        adam.load_state_dict(good)
+    group = good["param_groups"][0] | {"momentum": -1.0}
+    with pytest.raises(ValueError, match=r"momentum -1.0 is not allowed"):
+        optimizer.load_state_dict(good | {"param_groups": [group]})
     other = good | {"resolution": Constant(9).state_dict()}
     with pytest.raises(ValueError, match="'Constant' policy"):
         optimizer.load_state_dict(other)
@@ -334,9 +361,10 @@ def test_loading_a_bad_state_changes_nothing():
     assert unchanged()
 
 
-def test_an_optimizer_on_a_device_is_not_copied():
+@BOTH
+def test_an_optimizer_on_a_device_is_not_copied(kind):
     model = network()
     with upshift.device.open("model:", CONFIG) as device:
-        optimizer = QtSGD(model.parameters(), 2**-3, resolution=Band(), device=device)
+        optimizer = kind(model.parameters(), 2**-3, resolution=Band(), device=device)
         with pytest.raises(TypeError, match=r"save its state_dict\(\)"):
             copy.deepcopy(optimizer)

@@ -10,7 +10,14 @@ import pytest
 import torch
 
 from upshift import equation
-from upshift.resolution import Band, Constant, Policy, resolution_needed
+from upshift.resolution import (
+    Authors,
+    Band,
+    Constant,
+    LogLog,
+    Policy,
+    resolution_needed,
+)
 
 
 def loop(h, lr, start=-90, highest=120):
@@ -104,18 +111,31 @@ def test_the_smallest_float_at_the_smallest_rate():
     assert resolution_needed(-smallest, 0.0, 20) == 169
 
 
-@pytest.mark.parametrize("policy", [Constant(7), Band(3, limit=9, n=5, C=1e-5, beta=3.0)])
-def test_state_survives_json_and_pickle(policy):
-    policy.observe(4, 6)
+@pytest.mark.parametrize(
+    ("policy", "fresh"),
+    [
+        (Constant(7), Constant(1)),
+        (Band(3, limit=9, n=5, C=1e-5, beta=3.0), Band(1)),
+        (Band(per_tensor=True), Band()),
+        (Authors(3, limit=9), Authors()),
+        (LogLog("code", kappa=0.5, tau_0=3.0), LogLog()),
+    ],
+)
+def test_state_survives_json_and_pickle(policy, fresh):
+    policy.observe(4, 6, lambda q: q > 5)
     policy.step()
     state = policy.state_dict()
-    fresh = type(policy)(1)
     fresh.load_state_dict(pickle.loads(pickle.dumps(state)))
     assert fresh.state_dict() == state
     fresh.load_state_dict(json.loads(json.dumps(state)))
     assert fresh.state_dict() == state
-    fresh.observe(4, 9)
+    fresh.observe(4, 9, lambda q: q > 7)
     assert policy.state_dict() == state  # nothing is shared
+    again = copy.deepcopy(policy)
+    assert [again.observe(4, n, lambda q: 1) for n in (1, 8)] == [
+        policy.observe(4, n, lambda q: 1) for n in (1, 8)
+    ]
+    assert again.state_dict() == policy.state_dict()
 
 
 def test_state_of_another_policy_is_refused():
@@ -153,6 +173,13 @@ def test_a_policy_belongs_to_one_optimizer():
         (lambda: Band(n=0), ValueError, "n 0 is not allowed"),
         (lambda: Band(C=-1.0), ValueError, "C -1.0 is not allowed"),
         (lambda: Band(beta=-1.0), ValueError, "beta -1.0 is not allowed"),
+        (lambda: Authors(65), ValueError, "q 65 is not allowed: 0 to 64"),
+        (lambda: Authors(34), ValueError, "limit 33 is not allowed: 34 to 64"),
+        (lambda: Authors(17).bind(16), ValueError, "q 17 exceeds the weights' 16"),
+        (lambda: Authors().observe(0, 3), TypeError, "the sum of the step"),
+        (lambda: LogLog("book"), ValueError, "variant 'book' is not allowed: 'paper' or 'code'"),
+        (lambda: LogLog(kappa=-1.0), ValueError, "kappa -1.0 is not allowed: zero or a positive"),
+        (lambda: LogLog(tau_0=math.nan), ValueError, "tau_0 nan is not allowed: a finite number"),
         (lambda: Constant(9).bind(8), ValueError, "q 9 exceeds the weights' 8"),
         (lambda: Band(limit=20).bind(16), ValueError, "limit 20 exceeds the weights' 16"),
     ],
@@ -181,6 +208,24 @@ def test_an_impossible_state_is_refused_and_changes_nothing(change, error, messa
     before = policy.state_dict()
     with pytest.raises(error, match=message):
         policy.load_state_dict(Band(5).state_dict() | change)
+    assert policy.state_dict() == before
+
+
+@pytest.mark.parametrize(
+    ("policy", "change", "error", "message"),
+    [
+        (Authors(3), {"limit": 2}, ValueError, "limit 2 is not allowed: 3 to 64"),
+        (Authors(3), {"q": 40}, ValueError, "limit 33 is not allowed: 40 to 64"),
+        (LogLog(), {"t": -1}, ValueError, "t -1 is not allowed"),
+        (LogLog(), {"q": 1}, ValueError, "q 1 is not allowed in epoch 0: -1"),
+        (LogLog(), {"variant": "book"}, ValueError, "variant 'book'"),
+        (LogLog(), {"kappa": None}, TypeError, "None"),
+    ],
+)
+def test_an_impossible_state_of_a_software_policy_is_refused(policy, change, error, message):
+    before = policy.state_dict()
+    with pytest.raises(error, match=message):
+        policy.load_state_dict(before | change)
     assert policy.state_dict() == before
 
 

@@ -7,7 +7,7 @@ from torch import nn
 import upshift.device
 from sw.distant import BASES, CONFIG, Far, bits, far, held, learn, loss, network, optimize
 from upshift.device import DeviceError
-from upshift.optim import Band, Constant, QtSGD
+from upshift.optim import Band, Constant, QtAdam, QtSGD
 
 POLICIES = {
     "constant": lambda: Constant(12),
@@ -20,6 +20,7 @@ OPTIONS = {
     "plain": {},
     "momentum": {"momentum": 0.9},
     "everything": {"momentum": 0.5, "nesterov": True, "weight_decay": 0.125, "maximize": True},
+    "Adam": {"kind": QtAdam, "lr": 2**-6},
 }
 
 

@@ -9,6 +9,7 @@ compared while the next step is under way.
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -21,7 +22,7 @@ from torch import Tensor
 from upshift import equation, rates, words
 from upshift.device import Device, DeviceError, Pending
 from upshift.equation import Scaled
-from upshift.formats import Raw
+from upshift.formats import Fixed, Float, Format, Raw
 from upshift.optim._weights import HostWeights
 from upshift.report import UpdateReport
 from upshift.resolution import Policy
@@ -213,6 +214,46 @@ class DeviceWeights(HostWeights):
 
     def _raw(self, p: Tensor) -> Raw:
         return self.device.config.weight.encode(p.detach().double().cpu().numpy().ravel())
+
+
+def hold(
+    weight: Fixed | None,
+    gradient: Format | None,
+    device: Device | None,
+    *,
+    base: int,
+    mirror: Mirror | None,
+    check_every: int,
+) -> HostWeights:
+    """Return who holds an optimizer's weights, from its arguments.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is not allowed, or a format differs from the device's.
+    """
+    if mirror not in (None, "read", "model"):
+        raise ValueError(f"mirror {mirror!r} is not allowed: 'read' or 'model'")
+    if operator.index(check_every) < 1:
+        raise ValueError(f"check_every {check_every} is not allowed: 1 or more")
+    for name, given, allowed in (
+        ("weight", weight, Fixed),
+        ("gradient", gradient, Fixed | Float),
+        ("device", device, Device),
+    ):
+        if given is not None and not isinstance(given, allowed):
+            raise TypeError(f"{name} {given!r} is a {type(given).__name__}, not a {name}")
+    if device is None:
+        if mirror is not None or base:
+            raise ValueError("base and mirror are for weights on a device, and there is none")
+        return HostWeights(weight, gradient)
+    config = device.config
+    pairs = ("weight", weight, config.weight), ("gradient", gradient, config.gradient)
+    for name, wanted, own in pairs:
+        if wanted is not None and wanted != own:
+            raise ValueError(f"{name} format {wanted} differs from the device's {own}")
+    usual: Mirror = "model" if device.distant else "read"
+    return DeviceWeights(device, operator.index(base), mirror or usual, check_every)
 
 
 def _lie(step: int, tensor: int, report: UpdateReport, expected: str) -> DeviceError:

@@ -8,9 +8,8 @@ computed and checked one by one during backward.
 from __future__ import annotations
 
 import math
-import operator
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal, overload
@@ -20,16 +19,15 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT, StateDict
 
 from upshift.device import Device
-from upshift.formats import Fixed, Float, Format
-from upshift.optim._device_weights import DeviceWeights, Mirror
+from upshift.formats import Fixed, Format
+from upshift.optim._device_weights import DeviceWeights, Mirror, hold
 from upshift.optim._streaming import Stream
-from upshift.optim._weights import HostWeights
 from upshift.report import UpdateReport
 from upshift.resolution import Policy
 
 
 class QtOptimizer(Optimizer):
-    """Base of `QtSGD`; see there for the parameters."""
+    """Base of `QtSGD` and `QtAdam`; see `QtSGD` for the parameters that they share."""
 
     def __init__(
         self,
@@ -49,31 +47,14 @@ class QtOptimizer(Optimizer):
             raise TypeError(f"resolution must be a policy such as Band(), not {resolution!r}")
         if nonfinite not in ("raise", "skip"):
             raise ValueError(f"nonfinite {nonfinite!r} is not allowed: 'raise' or 'skip'")
-        if mirror not in (None, "read", "model"):
-            raise ValueError(f"mirror {mirror!r} is not allowed: 'read' or 'model'")
-        if operator.index(check_every) < 1:
-            raise ValueError(f"check_every {check_every} is not allowed: 1 or more")
-        for name, given, allowed in (
-            ("weight", weight, Fixed),
-            ("gradient", gradient, Fixed | Float),
-            ("device", device, Device),
-        ):
-            if given is not None and not isinstance(given, allowed):
-                raise TypeError(f"{name} {given!r} is a {type(given).__name__}, not a {name}")
-        if device is None:
-            if mirror is not None or base:
-                raise ValueError("base and mirror are for weights on a device, and there is none")
-            self._weights = HostWeights(weight, gradient)
-            self._stream: Stream | None = None
-        else:
-            config = device.config
-            pairs = ("weight", weight, config.weight), ("gradient", gradient, config.gradient)
-            for name, wanted, own in pairs:
-                if wanted is not None and wanted != own:
-                    raise ValueError(f"{name} format {wanted} differs from the device's {own}")
-            usual: Mirror = "model" if device.distant else "read"
-            held = DeviceWeights(device, operator.index(base), mirror or usual, check_every)
-            self._weights, self._stream = held, Stream(held)
+        self._check_options(defaults)
+        self._weights = hold(
+            weight, gradient, device, base=base, mirror=mirror, check_every=check_every
+        )
+        self._stream: Stream | None = None
+        if isinstance(self._weights, DeviceWeights):
+            resolution.check_device()
+            self._stream = Stream(self._weights)
         self.resolution = resolution
         self.nonfinite = nonfinite
         self.reports: dict[Tensor, UpdateReport] = {}
@@ -91,18 +72,23 @@ class QtOptimizer(Optimizer):
     # -- what a subclass adds -----------------------------------------------------------------
 
     @abstractmethod
-    def _direction(self, p: Tensor, group: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _direction(self, p: Tensor, group: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """Return h, and the new entries of the parameter's state; change nothing."""
+
+    @staticmethod
+    @abstractmethod
+    def _check_options(options: Mapping[str, Any]) -> None:
+        """Raise ValueError if an option of a parameter group is not allowed."""
 
     # -- torch.optim.Optimizer ----------------------------------------------------------------
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a parameter group; its parameters go behind the others on a device."""
         super().add_param_group(param_group)
-        if not self._complete:
-            return
         try:
-            self._hold(self.param_groups[-1]["params"])
+            self._check_options(self.param_groups[-1])
+            if self._complete:
+                self._hold(self.param_groups[-1]["params"])
         except Exception:
             self.param_groups.pop()
             raise
@@ -245,7 +231,7 @@ class QtOptimizer(Optimizer):
             early.clear()
             self._remember()
 
-    def _work(self) -> list[tuple[Tensor, int, float, Tensor, dict[str, Tensor]]]:
+    def _work(self) -> list[tuple[Tensor, int, float, Tensor, dict[str, Any]]]:
         """Return each moving parameter's index, rate, direction and new state, checked."""
         moving = [self._moving(group) for group in self.param_groups]
         tensors = self._tensors()
@@ -303,6 +289,12 @@ class QtOptimizer(Optimizer):
         state = dict(state_dict)
         if "resolution" not in state:
             raise ValueError("the state has no 'resolution': it is not of a quantized optimizer")
+        for group in state["param_groups"]:
+            # When torch loads a state, it adds an option of its own to the defaults.
+            missing = sorted(self.defaults.keys() - group.keys() - {"differentiable"})
+            if missing:
+                raise ValueError(f"the state has no {missing[0]!r}: not of a {type(self).__name__}")
+            self._check_options(group)
         self.collect()
         before = self.resolution.state_dict()
         self.resolution.load_state_dict(state.pop("resolution"))
@@ -393,6 +385,13 @@ class QtOptimizer(Optimizer):
 
     def _remember(self) -> None:
         self._versions = {p: p._version for p in self._parameters()}
+
+
+def check_not_negative(options: Mapping[str, Any], *names: str) -> None:
+    """Raise ValueError unless some options are zero or positive numbers."""
+    for name in names:
+        if not 0 <= options[name] < math.inf:
+            raise ValueError(f"{name} {options[name]} is not allowed: zero or a positive number")
 
 
 def _nonfinite(h: Tensor) -> int:

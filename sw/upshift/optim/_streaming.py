@@ -54,7 +54,7 @@ class Early:
         Sent, or to be sent in its turn.
     """
 
-    direction: tuple[Tensor, dict[str, Tensor]]
+    direction: tuple[Tensor, dict[str, Any]]
     burst: Burst
     origin: _Origin
 
@@ -75,7 +75,7 @@ class Stream:
         self,
         p: Tensor,
         tensor: int,
-        direction: tuple[Tensor, dict[str, Tensor]],
+        direction: tuple[Tensor, dict[str, Any]],
         group: dict[str, Any],
         policy: Policy,
     ) -> None:

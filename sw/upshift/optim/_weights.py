@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -35,9 +37,11 @@ class HostWeights:
 
     def update(self, p: Tensor, tensor: int, h: Tensor, lr: float, policy: Policy) -> UpdateReport:
         """Apply one step to a parameter and return its report."""
-        scaled = equation.scale(h, lr, self.gradient)
-        resolution = policy.observe(tensor, scaled.needed)
-        new, report = equation.apply(p, scaled, resolution, self.weight)
+        rule = policy.rule
+        scaled = equation.scale(equation.push(h, rule.push), lr, self.gradient)
+        total = partial(equation.total, scaled.steps, rule=rule)
+        resolution = policy.observe(tensor, scaled.needed, total)
+        new, report = equation.apply(p, scaled, resolution, self.weight, rule)
         p.copy_(new)
         return report
 

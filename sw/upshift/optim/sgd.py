@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -12,7 +12,7 @@ from torch.optim.optimizer import ParamsT
 from upshift.device import Device
 from upshift.formats import Fixed, Format
 from upshift.optim._device_weights import Mirror
-from upshift.optim._optimizer import QtOptimizer
+from upshift.optim._optimizer import QtOptimizer, check_not_negative
 from upshift.resolution import Policy
 
 
@@ -108,15 +108,6 @@ class QtSGD(QtOptimizer):
         check_every: int = 100,
         nonfinite: Literal["raise", "skip"] = "raise",
     ):
-        for name, value in (
-            ("lr", lr),
-            ("momentum", momentum),
-            ("weight_decay", weight_decay),
-        ):
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} {value} is not allowed: zero or a positive number")
-        if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError("nesterov needs a momentum and no dampening")
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -138,7 +129,13 @@ class QtSGD(QtOptimizer):
             nonfinite=nonfinite,
         )
 
-    def _direction(self, p: Tensor, group: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    @staticmethod
+    def _check_options(options: Mapping[str, Any]) -> None:
+        check_not_negative(options, "lr", "momentum", "weight_decay")
+        if options["nesterov"] and (options["momentum"] <= 0 or options["dampening"] != 0):
+            raise ValueError("nesterov needs a momentum and no dampening")
+
+    def _direction(self, p: Tensor, group: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         assert p.grad is not None
         h = -p.grad if group["maximize"] else p.grad
         if group["weight_decay"]:
