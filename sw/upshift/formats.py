@@ -198,6 +198,21 @@ class Float:
         """Bits of a raw word."""
         return 1 + self.EXPONENT_BITS + self.mantissa
 
+    @property
+    def sign(self) -> int:
+        """The sign bit, which is negative zero as well."""
+        return 1 << (self.width - 1)
+
+    @property
+    def normal(self) -> int:
+        """Bit pattern of the smallest positive number that is not subnormal."""
+        return 1 << self.mantissa
+
+    @property
+    def infinity(self) -> int:
+        """Bit pattern of infinity: one more than the largest number's, one less than a NaN's."""
+        return ((1 << self.EXPONENT_BITS) - 1) << self.mantissa
+
     def encode(self, values: ArrayLike) -> Raw:
         """Round `values` to bit patterns.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from upshift import layout
 from upshift.config import UnitConfig
-from upshift.formats import Fixed, Raw
+from upshift.formats import Fixed, Float, Raw
 from upshift.layout import Operation
 from upshift.reference import Command, Unit
 
@@ -82,10 +82,20 @@ def expect(
     return unit.weights, reports
 
 
+def ends(config: UnitConfig) -> tuple[int, int]:
+    """Return the raw words of the smallest and the largest finite gradient."""
+    if isinstance(config.gradient, Fixed):
+        return config.gradient.min, config.gradient.max
+    largest = config.gradient.infinity - 1
+    return config.gradient.sign | largest, largest
+
+
 def tie(config: UnitConfig, *, negative: bool) -> tuple[int, int, int] | None:
     """Return (raw gradient, rate, resolution) whose step is exactly one half, if there is one."""
-    if not isinstance(config.gradient, Fixed):
-        raise ValueError(f"ties are sought for fixed-point gradients, not {config.gradient}")
+    if isinstance(config.gradient, Float):
+        finest = config.max_resolution
+        half = (-1 if negative else 1) * 2.0 ** -(finest + 1)
+        return int(config.gradient.encode(half)), 0, finest
     largest = config.gradient.width - (1 if negative else 2)
     for rate in range(config.max_rate + 1):
         for resolution in range(config.max_resolution, -1, -1):
@@ -101,16 +111,13 @@ def corners(config: UnitConfig) -> dict[str, list[Vector]]:
     Parameters
     ----------
     config : UnitConfig
-        With a `Fixed` gradient format.
 
     Returns
     -------
     dict
         Vectors by the name of the corner. The floor is raised last.
     """
-    if not isinstance(config.gradient, Fixed):
-        raise ValueError(f"corners are for fixed-point gradients, not {config.gradient}")
-    low, high = config.gradient.min, config.gradient.max
+    low, high = ends(config)
     finest = config.max_resolution
     lanes, depth = config.lanes, config.depth
     cases: dict[str, list[Vector]] = {}
@@ -131,12 +138,12 @@ def corners(config: UnitConfig) -> dict[str, list[Vector]]:
         update(address, [high], rate=0, resolution=finest) for address in range(min(depth, lanes))
     ]
     cases["back to back"] = [
-        update(0, [sign * high], rate=rate, resolution=resolution)
-        for sign, rate, resolution in 3
-        * ((1, 0, finest), (-1, config.max_rate, max(finest - 1, 0)))
+        update(0, [word], rate=rate, resolution=resolution)
+        for word, rate, resolution in 3
+        * ((high, 0, finest), (low, config.max_rate, max(finest - 1, 0)))
     ]
     if depth >= 3 * lanes:
-        ramp = [(n * (high // (2 * lanes) or 1)) % high for n in range(3 * lanes)]
+        ramp = _ramp(config)
         for offset in {1 % lanes, lanes - 1}:
             cases[f"unaligned by {offset}"] = [
                 update(offset, ramp[:count], rate=1 % (config.max_rate + 1), resolution=finest)
@@ -148,12 +155,50 @@ def corners(config: UnitConfig) -> dict[str, list[Vector]]:
             update(0, [high] * (lanes // 2), rate=0, resolution=finest),
             update(lanes // 2, [low] * (lanes // 2), rate=0, resolution=finest),
         ]
-    cases["refused"] = [Vector(command, _words(config, command)) for command in _refused(config)]
+    if isinstance(config.gradient, Float):
+        cases |= _float_corners(config, config.gradient)
+    cases["refused"] = [
+        Vector(command, np.full(command.count, high)) for command in _refused(config)
+    ]
     return cases
 
 
-def _words(config: UnitConfig, command: Command) -> Raw:
-    return np.full(command.count, config.gradient.max if isinstance(config.gradient, Fixed) else 0)
+def _ramp(config: UnitConfig) -> list[int]:
+    """Return raw gradients for three beats, no two of them neighbours and equal."""
+    count = 3 * config.lanes
+    if isinstance(config.gradient, Float):
+        return [int(word) for word in config.gradient.encode(np.linspace(-1, 1, count))]
+    high = config.gradient.max
+    return [(n * (high // (2 * config.lanes) or 1)) % high for n in range(count)]
+
+
+def _float_corners(config: UnitConfig, fmt: Float) -> dict[str, list[Vector]]:
+    """Return the corners that only floating-point gradients have."""
+    infinity, normal, quiet = fmt.infinity, fmt.normal, fmt.normal >> 1
+    one = int(fmt.encode(1.0))
+    finest, weight = config.max_resolution, config.weight
+    half = int(fmt.encode(2.0 ** -(finest + 1)))
+    powers = range(-weight.fraction - 3, weight.width - weight.fraction + 2)
+    words = {
+        "signed zeros": [0],
+        "subnormals": [1, normal - 1],
+        "smallest normal": [normal],
+        "infinities and NaN": [infinity, infinity + 1, infinity + quiet, infinity + normal - 1],
+        "finite beside infinite": [infinity, one, infinity + quiet, half],
+        "largest": [infinity - 1],
+        "powers of two": [int(word) for word in fmt.encode([2.0**power for power in powers])],
+        "close to ties": [half - 1, half, half + 1],
+    }
+    settings = [(k, q) for k in sorted({0, config.max_rate}) for q in sorted({0, finest})]
+    cases = {}
+    for name, some in words.items():
+        both = [sign | word for sign in (0, fmt.sign) for word in some]
+        cases[name] = [
+            update(0, both[start : start + config.depth], rate=rate, resolution=resolution)
+            for rate, resolution in settings
+            for start in range(0, len(both), config.depth)
+        ]
+    return cases
 
 
 def _refused(config: UnitConfig) -> list[Command]:
@@ -179,6 +224,26 @@ def _refused(config: UnitConfig) -> list[Command]:
     return commands
 
 
+def near_steps(config: UnitConfig, words: Raw, *, rate: int, resolution: int) -> Raw:
+    """Return floating-point gradients whose steps are near one, or near the weights' range.
+
+    Parameters
+    ----------
+    config : UnitConfig
+        With a floating-point gradient format.
+    words : ndarray of int64
+        Any bit patterns; only their exponents change.
+    rate, resolution : int
+        What the gradients will be sent with.
+    """
+    fmt = config.gradient
+    assert isinstance(fmt, Float)
+    exponents = (words & fmt.infinity) >> fmt.mantissa
+    lowest = fmt.BIAS + rate - resolution - 3
+    span = config.weight.width - config.weight.fraction + resolution + 5
+    return words + ((lowest + exponents % span - exponents) << fmt.mantissa)
+
+
 def random_vectors(config: UnitConfig, count: int, seed: int, longest: int = 64) -> list[Vector]:
     """Return random updates: any base, length, rate and resolution, gradients of all sizes."""
     rng = np.random.default_rng(seed)
@@ -192,6 +257,8 @@ def random_vectors(config: UnitConfig, count: int, seed: int, longest: int = 64)
             words >>= int(rng.integers(config.gradient.width))
         rate = int(rng.integers(min(config.max_rate, config.gradient.width), endpoint=True))
         resolution = int(rng.integers(config.max_resolution, endpoint=True))
+        if isinstance(config.gradient, Float) and rng.integers(4):
+            words = near_steps(config, words, rate=rate, resolution=resolution)
         vectors.append(Vector(Command(Operation.UPDATE, base, size, rate, resolution), words))
     return vectors
 

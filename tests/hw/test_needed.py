@@ -6,7 +6,7 @@ import pytest
 
 from upshift.config import UnitConfig
 from upshift.formats import Fixed
-from upshift_hw.needed import NeededResolution
+from upshift_hw.needed import FixedNeeded
 
 
 def loop(words, rate, fraction):
@@ -23,9 +23,9 @@ def loop(words, rate, fraction):
 
 
 def check(pipe, config, cases):
-    component = NeededResolution(config)
+    component = FixedNeeded(config)
     inputs = [{"gradients": list(words), "mask": mask, "rate": rate} for words, mask, rate in cases]
-    results = pipe(component, inputs, ["valid", "needed"], latency=NeededResolution.latency)
+    results = pipe(component, inputs, ["valid", "needed"], latency=component.latency)
     for (words, mask, rate), (valid, needed) in zip(cases, results, strict=True):
         inside = [word for j, word in enumerate(words) if mask >> j & 1]
         expected = loop(inside, rate, config.gradient.fraction)

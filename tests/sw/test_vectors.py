@@ -18,6 +18,8 @@ CONFIGS = [
     UnitConfig(lanes=1, depth=2, weight=Fixed(4, 0), gradient=Fixed(4, 0), max_rate=0),
     UnitConfig(lanes=2, depth=2, weight=Fixed(2, 2), gradient=Fixed(2, 0), max_rate=0),
     UnitConfig(lanes=32, depth=160, weight=Fixed(32, 0), gradient=Fixed(32, 32), max_rate=63),
+    UnitConfig(lanes=1, depth=1, weight=Fixed(2, 2), gradient=bfloat16, max_rate=0),
+    UnitConfig(lanes=4, depth=64, weight=Fixed(32, 0), gradient=float32, max_rate=63),
     UnitConfig(),
 ]
 every_config = pytest.mark.parametrize(
@@ -137,9 +139,58 @@ def test_refused_corner_reaches_every_cause():
         assert new.tolist() == list(range(64))
 
 
-def test_corners_are_for_fixed_point():
-    with pytest.raises(ValueError, match="corners are for fixed-point gradients, not bfloat16"):
-        vectors.corners(UnitConfig(gradient=bfloat16))
+@pytest.mark.parametrize("fmt", [bfloat16, float32], ids=str)
+@pytest.mark.parametrize("depth", [1, 2, 64])
+def test_float_corners_hold_what_their_names_say(fmt, depth):
+    config = UnitConfig(lanes=min(depth, 8), depth=depth, gradient=fmt, max_rate=20)
+    corners = vectors.corners(config)
+
+    def words(name):
+        return {int(word) for vector in corners[name] for word in vector.gradients}
+
+    def values(name):
+        return fmt.decode(sorted(words(name)))
+
+    assert words("signed zeros") == {0, fmt.sign}
+    tiny = np.abs(values("subnormals"))
+    assert set(tiny) == {2.0 ** (-126 - fmt.mantissa), 2.0**-126 - tiny.min()}
+    assert set(np.abs(values("smallest normal"))) == {2.0**-126}
+    assert np.isnan(values("infinities and NaN")).sum() == 6
+    assert set(fmt.decode([fmt.infinity, fmt.infinity | fmt.sign])) == {np.inf, -np.inf}
+    quiet = {bool(word & fmt.normal >> 1) for word in words("infinities and NaN")}
+    assert quiet == {False, True}
+    beside = np.isfinite(values("finite beside infinite"))
+    assert beside.any()
+    assert not beside.all()
+    assert set(np.abs(values("largest"))) == {(2 - 2.0**-fmt.mantissa) * 2.0**127}
+    for name in ("subnormals", "largest", "powers of two", "close to ties"):
+        settings = {(v.command.rate, v.command.resolution) for v in corners[name]}
+        assert settings == {(0, 0), (0, 16), (20, 0), (20, 16)}
+        assert (values(name) > 0).any()
+        assert (values(name) < 0).any()
+    assert set(np.frexp(values("powers of two"))[0]) == {0.5, -0.5}
+
+    zero = np.zeros(depth, np.int64)
+    _, reports = run(config, zero, corners["close to ties"])
+    at_finest = [
+        r
+        for r, v in zip(reports, corners["close to ties"], strict=True)
+        if (v.command.rate, v.command.resolution) == (0, 16)
+    ]
+    # Of half a step and its neighbours, those from the positive tie up and beyond the negative.
+    assert sum(report["nonzero"] for report in at_finest) == 3
+    _, reports = run(config, zero, corners["infinities and NaN"])
+    assert all(r["elements"] == r["nonfinite"] and not r["needed_valid"] for r in reports)
+
+
+@pytest.mark.parametrize("fmt", [bfloat16, float32], ids=str)
+def test_most_random_float_vectors_have_steps(fmt):
+    config = UnitConfig(depth=64, gradient=fmt)
+    weights = vectors.initial_weights(config, 0)
+    _, reports = run(config, weights, vectors.random_vectors(config, 200, 1))
+    total = {name: sum(report[name] for report in reports) for name in reports[0]}
+    assert total["nonzero"] > total["elements"] / 2 > total["saturated"] > total["elements"] / 20
+    assert 0 < total["nonfinite"] < total["elements"] / 50
 
 
 def test_beats_are_lane_aligned_and_padded_with_zeros():

@@ -5,7 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from upshift.config import UnitConfig
-from upshift.link.config import LinkConfig
+from upshift.formats import Raw
+from upshift.link.config import LinkConfig, check_unit
 from upshift_hw.link.cut import StreamCut
 from upshift_hw.link.engine import LinkEngine
 from upshift_hw.link.receive import FrameReceiver
@@ -25,6 +26,8 @@ class ByteLink(wiring.Component):
     ----------
     config : UnitConfig
     link : LinkConfig
+    init : ndarray of int64, shape (depth,), optional
+        Raw weights at power-up.
 
     Members
     -------
@@ -36,11 +39,18 @@ class ByteLink(wiring.Component):
         Bytes to the host.
     busy : Out
         A frame is being received, executed or answered: there is work for more clocks.
+
+    Raises
+    ------
+    ValueError
+        If such a unit cannot stand behind a link.
     """
 
-    def __init__(self, config: UnitConfig, link: LinkConfig):
+    def __init__(self, config: UnitConfig, link: LinkConfig, init: Raw | None = None):
+        check_unit(config)
         self.config = config
         self.link = link
+        self._init = init
         super().__init__(
             {
                 "i": In(stream.Signature(8, always_ready=True)),
@@ -55,7 +65,7 @@ class ByteLink(wiring.Component):
         m.submodules.receiver = receiver = FrameReceiver(self.link)
         m.submodules.engine = engine = LinkEngine(self.config, self.link)
         m.submodules.transmitter = transmitter = FrameTransmitter()
-        unit = UpdateUnit(self.config)
+        unit = UpdateUnit(self.config, self._init)
         m.submodules.unit = ResetInserter(engine.unit_reset)(unit)
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
         # Long paths on both sides of this stream: cut, they do not add up.
@@ -90,6 +100,8 @@ class LinkedUnit(wiring.Component):
     ----------
     config : UnitConfig
     link : LinkConfig
+    init : ndarray of int64, shape (depth,), optional
+        Raw weights at power-up.
 
     Members
     -------
@@ -99,18 +111,25 @@ class LinkedUnit(wiring.Component):
         Serial line to the host.
     busy : Out
         A byte is being received or sent, or a frame is in work.
+
+    Raises
+    ------
+    ValueError
+        If such a unit cannot stand behind a link.
     """
 
-    def __init__(self, config: UnitConfig, link: LinkConfig):
+    def __init__(self, config: UnitConfig, link: LinkConfig, init: Raw | None = None):
+        check_unit(config)
         self.config = config
         self.link = link
+        self._init = init
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.receiver = receiver = UartReceiver(self.link)
         m.submodules.transmitter = transmitter = UartTransmitter(self.link)
-        m.submodules.link = link = ByteLink(self.config, self.link)
+        m.submodules.link = link = ByteLink(self.config, self.link, self._init)
         wiring.connect(m, receiver.o, link.i)
         wiring.connect(m, link.o, transmitter.i)
         m.d.comb += [

@@ -84,8 +84,8 @@ class WeightStreamer(wiring.Component):
             with m.If(self.write):
                 m.d.comb += [
                     self.access.valid.eq(self.i.valid & ends),
-                    self.i.ready.eq(1),
-                    moves.eq(self.i.valid),
+                    self.i.ready.eq(~ends | self.access.ready),
+                    moves.eq(self.i.valid & self.i.ready),
                 ]
             with m.Else():
                 m.d.comb += [

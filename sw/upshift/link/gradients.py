@@ -147,9 +147,12 @@ def _to_send(
         power = command.rate - command.resolution + config.gradient.fraction - 1
         half = 1 << min(power, config.gradient.width) if power >= 0 else 0
         steps = (raw < -half) | (raw >= max(half, 1))
-        if steps.any():
-            return np.asarray(steps)
-    return np.asarray(raw != 0)
+        return np.asarray(steps if steps.any() else raw != 0)
+    values = config.gradient.decode(raw)
+    tie = 2.0 ** (command.rate - command.resolution - 1)
+    finite = np.isfinite(values)
+    steps = finite & ((values < -tie) | (values >= tie))
+    return np.asarray(steps | ~finite if steps.any() else values != 0)
 
 
 def _cut(command: Command, encoded: _Encoded, room: int) -> Iterator[Piece]:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from upshift.config import UnitConfig
-from upshift.formats import Fixed
+from upshift.formats import Fixed, bfloat16, float32
 from upshift.link import gradients
 from upshift.words import word_bytes
 from upshift_hw.link.gradients import GradientDecoder
@@ -15,8 +15,12 @@ CONFIGS = [
     UnitConfig(lanes=4, gradient=Fixed(8, 4), depth=100),
     UnitConfig(lanes=8, gradient=Fixed(9, 4), depth=96),
     UnitConfig(lanes=32, gradient=Fixed(17, 4), depth=128),
+    UnitConfig(lanes=2, gradient=bfloat16, depth=100),
+    UnitConfig(lanes=8, gradient=float32, depth=96),
 ]
-every_config = pytest.mark.parametrize("config", CONFIGS, ids=[str(c.lanes) for c in CONFIGS])
+every_config = pytest.mark.parametrize(
+    "config", CONFIGS, ids=[f"{c.lanes}-{c.gradient}" for c in CONFIGS]
+)
 
 
 @pytest.fixture

@@ -101,6 +101,27 @@ def test_steps_next_to_a_tie(rng, dtype):
     assert Encoding.MASKED in encodings
 
 
+@pytest.mark.parametrize("fmt", [bfloat16, float32], ids=str)
+def test_floats_next_to_a_tie_and_not_finite(rng, fmt):
+    config = UnitConfig(lanes=4, depth=512, gradient=fmt)
+    encodings = set()
+    for rate, resolution in ((0, 0), (0, 16), (31, 0), (31, 16), (5, 7)):
+        tie = int(fmt.encode(2.0 ** (rate - resolution - 1)))
+        positive = [0, 0, 0, 1, tie - 1, tie, tie + 1, fmt.infinity - 1]
+        corners = np.array([*positive, *(fmt.sign | word for word in positive)])
+        others = np.array([fmt.infinity, fmt.infinity + 1, fmt.sign | fmt.infinity])
+        for chance in (0.0, 0.1, 1.0):
+            words = rng.choice(corners, 60)
+            where = rng.random(60) < chance
+            words[where] = rng.choice(others, int(where.sum()))
+            control = {"rate": rate, "resolution": resolution}
+            encodings.add(check(rng, config, int(rng.integers(9)), words, control))
+        lonely = np.zeros(60, np.int64)
+        lonely[[3, 20, 40]] = tie - 1, fmt.infinity + 1, fmt.sign  # no step, but q_min and a NaN
+        assert check(rng, config, 2, lonely, control) == Encoding.MASKED
+    assert encodings == {Encoding.DENSE, Encoding.MASKED}
+
+
 def test_small_gradients_are_left_out_only_if_the_report_cannot_tell(rng):
     config = UnitConfig(lanes=8, depth=256)
     words = np.tile([3, 0, -2, 0, 0, 0, 0, 1], 32)

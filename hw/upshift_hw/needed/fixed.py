@@ -1,7 +1,6 @@
-"""The smallest resolution at which a burst would change something (q_min), without a search.
+"""q_min of fixed-point gradients: one OR of the lanes and one priority encoder.
 
-A gradient G needs q >= k + Fg - floor(log2(2G xor sign(G))). Over a beat that is one OR of the
-lanes and one priority encoder; over a burst it is a minimum.
+A gradient G needs q >= k + Fg - floor(log2(2G xor sign(G))).
 """
 
 from functools import reduce
@@ -13,11 +12,10 @@ from amaranth.lib.wiring import In, Out
 
 from upshift import layout
 from upshift.config import UnitConfig
-from upshift_hw.align import require_fixed
 from upshift_hw.shapes import shape_of
 
 
-class NeededResolution(wiring.Component):
+class FixedNeeded(wiring.Component):
     """Find q_min of one beat.
 
     Latency three clocks, throughput one beat per clock.
@@ -44,7 +42,6 @@ class NeededResolution(wiring.Component):
     latency = 3
 
     def __init__(self, config: UnitConfig):
-        require_fixed(config)
         self.config = config
         rate = next(f for f in layout.command(config) if f.name == "rate")
         super().__init__(
