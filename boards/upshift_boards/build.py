@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from upshift.formats import Raw
 from upshift_boards import result, tools
 from upshift_boards.board import Board, Family
 
@@ -50,13 +51,19 @@ def bitstream(board: Board, directory: Path = DIRECTORY) -> Path:
     return directory / (board.name + SUFFIXES[board.family])
 
 
-def plan(board: Board) -> Plan:
+def plan(board: Board, init: Raw | None = None) -> Plan:
     """Elaborate the gateware of a board, and decide how to build it.
+
+    Parameters
+    ----------
+    board : Board
+    init : ndarray of int64, shape (depth,), optional
+        Raw weights that the unit holds once the board is configured.
 
     Raises
     ------
     ValueError
-        If the board's clock or line rate cannot be made.
+        If the board's clock or line rate cannot be made, or its unit cannot stand behind a link.
     """
     from upshift_boards.top import BoardTop
 
@@ -67,7 +74,7 @@ def plan(board: Board) -> Plan:
         options += f" --freq {board.link.clock / 1e6:g} --no-tmdriv --router router2"
     platform = board.load_platform()
     prepared = platform.build(
-        BoardTop(board),
+        BoardTop(board, init),
         do_build=False,
         emit_src=False,  # paths of this machine
         # The gateware multiplies by constants only, for which adders do.
@@ -81,7 +88,11 @@ def plan(board: Board) -> Plan:
 
 
 def build(
-    board: Board, directory: Path, *, started: Callable[[str], None] = lambda phase: None
+    board: Board,
+    directory: Path,
+    *,
+    init: Raw | None = None,
+    started: Callable[[str], None] = lambda phase: None,
 ) -> dict[str, Any]:
     """Make the bitstream of a board, and a JSON file beside it.
 
@@ -91,6 +102,8 @@ def build(
     directory : Path
         Gets ``NAME.bit`` (or ``.bin``, ``.fs``) and ``NAME.json``; what the tools write on the
         way is left in ``NAME/``.
+    init : ndarray of int64, shape (depth,), optional
+        Raw weights that the unit holds once the board is configured.
     started : callable
         Told each phase when it starts.
 
@@ -102,7 +115,7 @@ def build(
     Raises
     ------
     ValueError
-        If the board's clock or line rate cannot be made.
+        If the board's clock or line rate cannot be made, or its unit cannot stand behind a link.
     BuildError
         If a tool is missing or fails, or the clock is not reached. There is no bitstream then.
     """
@@ -114,7 +127,7 @@ def build(
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     started(PHASES[0])
-    planned = plan(board)
+    planned = plan(board, init)
     versions = tools.versions(planned.commands)
     for name, content in planned.files.items():
         (work / name).write_text(content)

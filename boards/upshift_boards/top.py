@@ -9,22 +9,31 @@ from amaranth.hdl import ClockDomain, Elaboratable, Module
 from amaranth.lib import io
 from amaranth_boards.resources import UARTResource
 
+from upshift.formats import Raw
 from upshift_boards.board import Board
 from upshift_boards.clock import BoardClock
 from upshift_hw.link import LinkedUnit
 
 
 class BoardTop(Elaboratable):
-    """Connect the unit of a board to its pins; the light shows that the unit is busy."""
+    """Connect the unit of a board to its pins; the light shows that the unit is busy.
 
-    def __init__(self, board: Board):
+    Parameters
+    ----------
+    board : Board
+    init : ndarray of int64, shape (depth,), optional
+        Raw weights that the unit holds once the board is configured.
+    """
+
+    def __init__(self, board: Board, init: Raw | None = None):
         self.board = board
+        self._init = init
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.domains.sync = ClockDomain()
         m.submodules.clock = BoardClock(self.board)
-        m.submodules.unit = unit = LinkedUnit(self.board.config, self.board.link)
+        m.submodules.unit = unit = LinkedUnit(self.board.config, self.board.link, self._init)
         uart = self._uart(platform)
         resource, _, part = self.board.led.partition(".")
         led = platform.request(resource, 0, dir="-")

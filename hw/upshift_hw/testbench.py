@@ -1,6 +1,8 @@
 """What the generated Verilog testbench is filled with: sizes, field positions and vectors."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
 
 from upshift import layout, registers, vectors
 from upshift.config import UnitConfig
@@ -59,6 +61,8 @@ def vector_files(
         ),
         "final_weights": ("expected rows of weights, lane 0 right", row, _rows(config, after)),
     }
+    if config.memory == "streamed":
+        contents["rows"] = ("rows of the beats", 32, _addresses(config, played))
     return {
         f"vectors/{name}.hex": _hexadecimal(
             f"{what}, {bits} bits, seed {seed}, configuration {config.digest[:16]}", bits, words
@@ -74,17 +78,39 @@ def _rows(config: UnitConfig, weights: Raw) -> list[int]:
     ]
 
 
+def _addresses(config: UnitConfig, played: Sequence[Vector]) -> Iterable[int]:
+    """Yield the row of each beat; those beyond the memory, which are refused, wrap around."""
+    for vector in played:
+        first = vector.command.base // config.lanes
+        for number, _ in enumerate(vectors.beats(config, vector)):
+            yield (first + number) % config.rows
+
+
 def _hexadecimal(comment: str, bits: int, words: Iterable[int]) -> str:
     digits = -(-bits // 4)
     return "\n".join([f"// {comment}", *(f"{word:0{digits}x}" for word in words), ""])
 
 
 def blocks(
-    config: UnitConfig, played: Sequence[Vector], reports: Sequence[Mapping[str, int]]
+    config: UnitConfig,
+    played: Sequence[Vector],
+    reports: Sequence[Mapping[str, int]],
+    *,
+    initialised: bool,
 ) -> dict[str, str]:
-    """Return the parts of the testbench that follow from the configuration and the vectors."""
-    return {
-        "parameters": _indented(2, _parameters(config, played)),
+    """Return the parts of the testbench that follow from the configuration and the vectors.
+
+    Parameters
+    ----------
+    config : UnitConfig
+    played : sequence of Vector
+    reports : sequence of dict
+        Expected for the vectors.
+    initialised : bool
+        The unit has its initial weights by itself.
+    """
+    return _weights(config, initialised=initialised) | {
+        "parameters": _indented(2, _parameters(config, played, reports)),
         "comparisons": _indented(8, _comparisons(config)),
         "identity": _indented(
             4, [_check(name, value) for name, value in registers.identity(config).items()]
@@ -93,11 +119,28 @@ def blocks(
     }
 
 
+def _weights(config: UnitConfig, *, initialised: bool) -> dict[str, str]:
+    """Return what the testbench does about weights, by the place in the testbench."""
+    names = ["weights_initial"] if initialised else []
+    names.append(f"weights_{config.memory}")
+    if config.updates:
+        names.append("updates")
+    places = dict.fromkeys(("signals", "dut_ports", "moves", "tasks", "before", "after"), "")
+    for name in names:
+        text = files("upshift_hw").joinpath("templates", f"{name}.v").read_text(encoding="utf-8")
+        _, *parts = re.split(r"^//@ (\w+)\n", text, flags=re.MULTILINE)
+        for place, part in zip(parts[::2], parts[1::2], strict=True):
+            places[place] += part
+    return {place: text.rstrip("\n") for place, text in places.items()}
+
+
 def _indented(spaces: int, lines: Iterable[str]) -> str:
     return "\n".join((" " * spaces + line).rstrip() for line in lines)
 
 
-def _parameters(config: UnitConfig, played: Sequence[Vector]) -> Iterable[str]:
+def _parameters(
+    config: UnitConfig, played: Sequence[Vector], reports: Sequence[Mapping[str, int]]
+) -> Iterable[str]:
     row = layout.width(layout.weights(config))
     odd = sum(1 << lane for lane in range(1, config.lanes, 2))
     even_words = layout.pack_lanes(
@@ -113,16 +156,27 @@ def _parameters(config: UnitConfig, played: Sequence[Vector]) -> Iterable[str]:
         "BEAT_WIDTH": layout.width(layout.gradients(config)),
         "COMMAND_WIDTH": layout.width(layout.command(config)),
         "REPORT_WIDTH": layout.width(layout.report(config)),
-        "ACCESS_WIDTH": layout.width(layout.access(config)),
         "ADDRESS_WIDTH": max(r.address for r in registers.REGISTERS).bit_length(),
     }
+    tables = [("command", "", layout.command(config))]
+    if config.memory == "resident":
+        tables.append(("host access", "ACCESS_", layout.access(config)))
+        numbers["ACCESS_WIDTH"] = layout.width(layout.access(config))
+    if config.updates:
+        tables.append(("update", "UPDATE_", layout.updates(config)))
+        accepted = [
+            sum(1 for _ in vectors.beats(config, vector))
+            for vector, report in zip(played, reports, strict=True)
+            if not report["refusal"]
+        ]
+        numbers["UPDATE_WIDTH"] = layout.width(layout.updates(config))
+        numbers["UPDATES"] = sum(accepted)
+        numbers["LAST_UPDATES"] = sum(beats > 0 for beats in accepted)
     yield from (f"localparam {name} = {value};" for name, value in numbers.items())
-    yield f"localparam [LANES-1:0] ODD_LANES = {config.lanes}'h{odd:x};"
-    yield f"localparam [ROW_WIDTH-1:0] EVEN_WORDS = {row}'h{even_words:x};"
-    for heading, prefix, fields in (
-        ("command", "", layout.command(config)),
-        ("host access", "ACCESS_", layout.access(config)),
-    ):
+    if config.memory == "resident":
+        yield f"localparam [LANES-1:0] ODD_LANES = {config.lanes}'h{odd:x};"
+        yield f"localparam [ROW_WIDTH-1:0] EVEN_WORDS = {row}'h{even_words:x};"
+    for heading, prefix, fields in tables:
         yield ""
         yield f"// Fields of a {heading}."
         for offset, field in layout.places(fields):

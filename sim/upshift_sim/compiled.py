@@ -2,7 +2,8 @@
 
 RTLIL from Amaranth becomes C++ by Yosys' CXXRTL back end and a shared library by the system's
 C++ compiler, together with a harness that drives its ports: ``harness.cpp`` those of the bare
-update unit, ``board.cpp`` the pins of a unit behind its link. Libraries are cached under a hash
+update unit, ``board.cpp`` the pins of a unit behind its link, ``pins.cpp`` those of any netlist,
+for benches in Python. Libraries are cached under a hash
 of everything that went in.
 """
 
@@ -70,12 +71,15 @@ def _processor() -> str:
 def layout_header(config: UnitConfig) -> str:
     """Return the payload layouts as C++ constants."""
     lines = [
+        f"#define UPSHIFT_STREAMED {config.memory == 'streamed':d}",
+        f"#define UPSHIFT_UPDATES {config.updates:d}",
         "namespace layout {",
         f"constexpr int64_t LANES = {config.lanes};",
+        f"constexpr int64_t ROWS = {config.rows};",
         f"constexpr unsigned WEIGHT_WIDTH = {config.weight.width};",
         f"constexpr unsigned GRADIENT_WIDTH = {config.gradient.width};",
     ]
-    for name in ("command", "report", "access"):
+    for name in ("command", "report", "access", "updates"):
         lines.append(f"namespace {name} {{")
         for offset, field in layout.places(getattr(layout, name)(config)):
             lines.append(f"constexpr unsigned {field.name}_offset = {offset};")
@@ -107,7 +111,7 @@ def build(config: UnitConfig, *, fault: int | None = None) -> tuple[Path, dict[s
         If it fails, or Yosys does, or the cache cannot be written.
     """
     header = {"unit_layout.h": layout_header(config)}
-    return _build("harness.cpp", header, lambda: export.to_rtlil(config, fault=fault))
+    return _build("harness.cpp", header, lambda: _rtlil(config, fault))
 
 
 def build_board(config: UnitConfig, link: LinkConfig) -> tuple[Path, dict[str, float]]:
@@ -123,6 +127,40 @@ def build_board(config: UnitConfig, link: LinkConfig) -> tuple[Path, dict[str, f
     return _build("board.cpp", {}, lambda: _linked_rtlil(config, link))
 
 
+def build_sweep(config: UnitConfig, *, fault: int | None = None) -> Path:
+    """Compile a unit together with what sweeps it, unless it is in the cache.
+
+    Takes and raises what `build` does.
+    """
+    reference = "sweep_reference.h"
+    headers = {
+        "unit_layout.h": layout_header(config),
+        reference: (importlib.resources.files("upshift_sim") / reference).read_text(),
+    }
+    return _build("sweep.cpp", headers, lambda: export.to_rtlil(config, fault=fault))[0]
+
+
+def build_pins(rtlil: str, pins: str) -> Path:
+    """Compile a netlist whose ports Python drives, unless it is in the cache.
+
+    Parameters
+    ----------
+    rtlil : str
+        A design with the top module that `upshift_hw.export` gives it.
+    pins : str
+        Its ports, as `upshift_sim.pins.header` lists them.
+
+    Raises what `build` does.
+    """
+    return _build("pins.cpp", {"pins.h": pins}, lambda: rtlil, settles=True)[0]
+
+
+@functools.lru_cache(maxsize=8)
+def _rtlil(config: UnitConfig, fault: int | None) -> str:
+    """Return the RTLIL of a unit; a program that opens one again need not elaborate it again."""
+    return export.to_rtlil(config, fault=fault)
+
+
 @functools.lru_cache(maxsize=8)
 def _linked_rtlil(config: UnitConfig, link: LinkConfig) -> str:
     """Return the RTLIL of a board; a program that opens one again need not elaborate it again."""
@@ -130,8 +168,9 @@ def _linked_rtlil(config: UnitConfig, link: LinkConfig) -> str:
 
 
 def _build(
-    harness: str, headers: dict[str, str], rtlil: Callable[[], str]
+    harness: str, headers: dict[str, str], rtlil: Callable[[], str], *, settles: bool = False
 ) -> tuple[Path, dict[str, float]]:
+    """Compile; a harness that `settles` evaluates a netlist until nothing changes any more."""
     compiler = _compiler()
     seconds = {}
     clock = time.perf_counter()
@@ -155,7 +194,7 @@ def _build(
             directory = Path(name)
             for file, source in sources.items():
                 (directory / file).write_text(source)
-            if "feedback wires" in yosys.run(_SCRIPT, directory):
+            if "feedback wires" in yosys.run(_SCRIPT, directory) and not settles:
                 raise DeviceError("the design has feedback wires: one evaluation is not a clock")
             end("RTLIL to C++ (Yosys)")
             _compile(compiler, directory)

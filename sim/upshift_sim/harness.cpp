@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <vector>
 
 namespace {
@@ -64,12 +65,12 @@ inline void put_gradients(cxxrtl::value<BITS> &payload, const Word *words) {
     }
 }
 
-template <unsigned LANE, size_t BITS>
+template <unsigned LANE, unsigned BASE = 0, size_t BITS>
 inline void get_weights(const cxxrtl::value<BITS> &row, int64_t *words) {
     if constexpr (LANE < layout::LANES) {
         constexpr unsigned width = layout::WEIGHT_WIDTH;
-        words[LANE] = sign_extend(get<LANE * width, width>(row), width);
-        get_weights<LANE + 1>(row, words);
+        words[LANE] = sign_extend(get<BASE + LANE * width, width>(row), width);
+        get_weights<LANE + 1, BASE>(row, words);
     }
 }
 
@@ -93,10 +94,17 @@ struct Unit {
     void idle() {
         top.p_i__command____valid.data[0] = 0;
         top.p_i__gradients____valid.data[0] = 0;
-        top.p_i__access____valid.data[0] = 0;
         top.p_o__report____ready.data[0] = 0;
         top.p_o__weights____ready.data[0] = 0;
         top.p_bus____write__enable.data[0] = 0;
+#if UPSHIFT_STREAMED
+        top.p_i__weights____valid.data[0] = 0;
+#else
+        top.p_i__access____valid.data[0] = 0;
+#endif
+#if UPSHIFT_UPDATES
+        top.p_o__updates____ready.data[0] = 1;
+#endif
     }
 };
 
@@ -152,17 +160,94 @@ struct Feed {
     }
 };
 
+// What happens to weights beside a unit while it runs: nothing, or one of the following.
+struct Beside {
+    explicit Beside(int64_t *) {}
+    void offer(Unit &, const Feed &, bool) {}
+    void look(Unit &, bool) {}
+    bool settled() const { return true; }
+};
+
+#if UPSHIFT_UPDATES
+// A reader of the stream of updates, which is always ready.
+struct Mirror : Beside {
+    int64_t *weights;
+
+    explicit Mirror(int64_t *weights) : Beside(weights), weights(weights) {}
+
+    void look(Unit &unit, bool) {
+        if (!high(unit.top.p_o__updates____valid)) return;
+        const auto &payload = seen(unit.top.p_o__updates____payload);
+        using namespace layout::updates;
+        int64_t words[layout::LANES];
+        get_weights<0, weights_offset>(payload, words);
+        const uint64_t mask = get<mask_offset, mask_width>(payload);
+        int64_t *row = weights + get<row_offset, row_width>(payload) * layout::LANES;
+        for (int64_t lane = 0; lane < layout::LANES; lane++)
+            if (mask >> lane & 1) row[lane] = words[lane];
+    }
+};
+using Surroundings = Mirror;
+#elif UPSHIFT_STREAMED
+// The memory that weights stream from and to. It sends no row of which an update is under way;
+// addresses beyond its end, which the unit refuses, wrap around.
+struct Outside {
+    int64_t *weights;
+    std::vector<int64_t> last_sent = std::vector<int64_t>(size_t(layout::ROWS), 0);
+    std::deque<int64_t> under_way;
+    int64_t sent = 0, returned = 0, row = 0;
+    bool offered = false;
+
+    explicit Outside(int64_t *weights) : weights(weights) {}
+
+    void offer(Unit &unit, const Feed &feed, bool wanted) {
+        if (!offered && wanted) {
+            row = (feed.base / layout::LANES + feed.beat) % layout::ROWS;
+            offered = last_sent[size_t(row)] <= returned;
+            if (offered) {
+                unit.top.p_i__weights____payload = {};
+                put_lanes<0, layout::WEIGHT_WIDTH, 0>(unit.top.p_i__weights____payload,
+                                                      weights + row * layout::LANES);
+            }
+        }
+        unit.top.p_i__weights____valid.data[0] = offered;
+        unit.top.p_o__weights____ready.data[0] = 1;
+    }
+
+    void look(Unit &unit, bool taken) {
+        if (taken) {
+            last_sent[size_t(row)] = ++sent;
+            under_way.push_back(row);
+            offered = false;
+        }
+        if (high(unit.top.p_o__weights____valid) && !under_way.empty()) {
+            get_weights<0>(seen(unit.top.p_o__weights____payload),
+                           weights + under_way.front() * layout::LANES);
+            under_way.pop_front();
+            returned++;
+        }
+    }
+
+    bool settled() const { return under_way.empty(); }
+};
+using Surroundings = Outside;
+#else
+using Surroundings = Beside;
+#endif
+
 // Run `count` commands back to back; the gradients of all of them lie one behind another.
 template <typename Word>
-int run(Unit &unit, int64_t count, const int64_t *commands, const Word *words, int64_t *reports) {
+int run(Unit &unit, int64_t count, const int64_t *commands, const Word *words, int64_t *weights,
+        int64_t *reports) {
     auto &top = unit.top;
+    Surroundings surroundings(weights);
     int64_t sent = 0, fed = 0, done = 0, quiet = 0;
     Feed feed;
     feed.start(commands);
     top.p_o__report____ready.data[0] = 1;
     if (count) put_command(unit, commands);
     bool fresh = true;
-    while (done < count && quiet < PATIENCE) {
+    while ((done < count || !surroundings.settled()) && quiet < PATIENCE) {
         if (fresh) {
             while (fed < count && feed.beat == feed.beats) {
                 if (commands[5 * fed] == 0) words += feed.count;
@@ -172,9 +257,11 @@ int run(Unit &unit, int64_t count, const int64_t *commands, const Word *words, i
         }
         top.p_i__command____valid.data[0] = sent < count;
         top.p_i__gradients____valid.data[0] = fed < count;
+        surroundings.offer(unit, feed, fed < count);
         unit.edge();
         quiet++;
         fresh = fed < count && high(top.p_i__gradients____ready);
+        surroundings.look(unit, fresh);
         if (fresh) {
             feed.beat++;
             quiet = 0;
@@ -188,9 +275,10 @@ int run(Unit &unit, int64_t count, const int64_t *commands, const Word *words, i
         if (taken && ++sent < count) put_command(unit, commands + 5 * sent);
     }
     unit.idle();
-    return done == count ? 0 : -1;
+    return done == count && surroundings.settled() ? 0 : -1;
 }
 
+#if !UPSHIFT_STREAMED
 // Serve one access; its response, if it reads, goes to `row`.
 int access(Unit &unit, int64_t *row) {
     auto &top = unit.top;
@@ -211,6 +299,7 @@ int access(Unit &unit, int64_t *row) {
     unit.idle();
     return -1;
 }
+#endif
 
 } // namespace
 
@@ -237,6 +326,7 @@ uint32_t upshift_read_register(void *handle, uint32_t address) {
     return seen(unit.top.p_bus____read__data).data[0];
 }
 
+#if !UPSHIFT_STREAMED
 // Write `count` weights from `base` on, whole rows at a time. -1: no answer.
 int upshift_write(void *handle, int64_t base, int64_t count, const int64_t *words) {
     Unit &unit = *static_cast<Unit *>(handle);
@@ -278,16 +368,20 @@ int upshift_read(void *handle, int64_t base, int64_t count, int64_t *words) {
     return 0;
 }
 
+#endif
+
 // Run commands (operation, base, count, rate, resolution) and fill in reports (elements, nonzero,
-// saturated, nonfinite, needed_valid, needed, refusal). -1: no answer, -2: word size not known.
+// saturated, nonfinite, needed_valid, needed, refusal). `weights` are the weights beside the unit:
+// those that stream through it, or what a reader of its updates knows; else not used.
+// -1: no answer, -2: word size not known.
 int upshift_run(void *handle, int64_t count, const int64_t *commands, const void *words,
-                int64_t word_bytes, int64_t *reports) {
+                int64_t word_bytes, int64_t *weights, int64_t *reports) {
     Unit &unit = *static_cast<Unit *>(handle);
     switch (word_bytes) {
-    case 1: return run(unit, count, commands, static_cast<const int8_t *>(words), reports);
-    case 2: return run(unit, count, commands, static_cast<const int16_t *>(words), reports);
-    case 4: return run(unit, count, commands, static_cast<const int32_t *>(words), reports);
-    case 8: return run(unit, count, commands, static_cast<const int64_t *>(words), reports);
+    case 1: return run(unit, count, commands, static_cast<const int8_t *>(words), weights, reports);
+    case 2: return run(unit, count, commands, static_cast<const int16_t *>(words), weights, reports);
+    case 4: return run(unit, count, commands, static_cast<const int32_t *>(words), weights, reports);
+    case 8: return run(unit, count, commands, static_cast<const int64_t *>(words), weights, reports);
     }
     return -2;
 }
@@ -306,6 +400,10 @@ int64_t upshift_bare_loop(void *handle, int64_t bursts, int64_t beats, int64_t r
     put_command(unit, command);
     top.p_o__report____ready.data[0] = 1;
     top.p_i__gradients____valid.data[0] = 1;
+#if UPSHIFT_STREAMED
+    top.p_i__weights____valid.data[0] = 1;
+    top.p_o__weights____ready.data[0] = 1;
+#endif
     int64_t sent = 0, done = 0, row = 0;
     const auto start = std::chrono::steady_clock::now();
     while (done < bursts) {

@@ -6,6 +6,7 @@ Verilator) = compiled RTL. Equal means ``==`` on every weight and every report.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -84,7 +85,6 @@ def climb(
     Parameters
     ----------
     config : UnitConfig
-        With a `Fixed` gradient format.
     bursts : int
         Random bursts, in front of the named corners.
     seed : int
@@ -162,17 +162,29 @@ def _rationals(plan: Plan) -> tuple[Raw, Reports]:
     highest = 2 * max(map(abs, config.needed_range))
 
     def update(command: Command, gradients: Raw) -> dict[str, int]:
-        values = [Fraction(float(g)) for g in config.gradient.decode(gradients)]
+        decoded = config.gradient.decode(gradients)
+        # A gradient that is not finite leaves its weight as it was.
+        values = {n: Fraction(g) for n, g in enumerate(decoded.tolist()) if math.isfinite(g)}
         nonzero = saturated = 0
-        for n, gradient in enumerate(values, command.base):
-            held[n], stepped, clamped = rational.step(
-                held[n], gradient, rate=command.rate, resolution=command.resolution, fmt=fmt
+        for n, gradient in values.items():
+            held[command.base + n], stepped, clamped = rational.step(
+                held[command.base + n],
+                gradient,
+                rate=command.rate,
+                resolution=command.resolution,
+                fmt=fmt,
             )
             nonzero += stepped
             saturated += clamped
         # q_min is monotone in the magnitude, so the extremes decide.
-        needed = rational.needed([min(values), max(values)], command.rate, highest)
-        return _report(command.count, nonzero, saturated, needed)
+        extremes = [min(values.values()), max(values.values())] if values else []
+        return _report(
+            command.count,
+            nonzero,
+            saturated,
+            command.count - len(values),
+            rational.needed(extremes, command.rate, highest),
+        )
 
     reports = _play(plan, update)
     return np.array([int(value / ulp) for value in held]), reports
@@ -195,7 +207,9 @@ def _torch(plan: Plan) -> tuple[Raw, Reports]:
         scaled = equation.scale(h, 2.0**-command.rate)
         new, told = equation.apply(part, scaled, command.resolution, config.weight)
         part.copy_(new)
-        return _report(told.elements, told.nonzero, told.saturated, told.resolution_needed)
+        return _report(
+            told.elements, told.nonzero, told.saturated, told.nonfinite, told.resolution_needed
+        )
 
     reports = _play(plan, update)
     return config.weight.encode(held.numpy()), reports
@@ -211,12 +225,14 @@ def _narrowest(weight: Fixed) -> torch.dtype:
     return torch.float32 if fits else torch.float64
 
 
-def _report(elements: int, nonzero: int, saturated: int, needed: int | None) -> dict[str, int]:
+def _report(
+    elements: int, nonzero: int, saturated: int, nonfinite: int, needed: int | None
+) -> dict[str, int]:
     return {
         "elements": elements,
         "nonzero": nonzero,
         "saturated": saturated,
-        "nonfinite": 0,
+        "nonfinite": nonfinite,
         "needed_valid": int(needed is not None),
         "needed": needed or 0,
         "refusal": 0,
@@ -225,12 +241,18 @@ def _report(elements: int, nonzero: int, saturated: int, needed: int | None) -> 
 
 def _pysim(plan: Plan) -> tuple[Raw, Reports]:
     result = simulate(plan.config, plan.weights, plan.vectors, seed=plan.seed)
-    return result.weights, result.reports
+    return _agreed(result.weights, result.mirrored), result.reports
 
 
 def _compiled(plan: Plan) -> tuple[Raw, Reports]:
     with RtlDevice(plan.config, fault=plan.fault) as device:
-        return play(device, plan.weights, plan.vectors)
+        weights, reports = play(device, plan.weights, plan.vectors)
+        return _agreed(weights, device.mirrored() if plan.config.updates else None), reports
+
+
+def _agreed(weights: Raw, mirrored: Raw | None) -> Raw:
+    """Return the weights, or those that the stream of updates told of if these differ."""
+    return weights if mirrored is None or np.array_equal(mirrored, weights) else mirrored
 
 
 def _cocotb(name: str, simulator: str, plan: Plan, directory: Path) -> Rung:

@@ -18,7 +18,10 @@ from upshift import layout, registers, vectors
 from upshift.config import UnitConfig
 from upshift.formats import Raw
 from upshift.vectors import Vector
+from upshift_hw.streamed import StreamedUnit
 from upshift_hw.unit import UpdateUnit
+from upshift_hw.units import unit_of
+from upshift_sim.outside import Mirror, OutsideMemory
 
 _COUNTERS = ("clocks", "beats", "stalls", "waits")
 _PATIENCE = 1000
@@ -33,6 +36,8 @@ class PysimResult:
     ----------
     weights : ndarray of int64, shape (depth,)
         Raw weights at the end.
+    mirrored : ndarray of int64, shape (depth,), or None
+        The weights as a reader of the stream of updates knows them, where there is one.
     reports : list of dict
         Report fields, one per command, in order.
     clocks : int
@@ -42,17 +47,18 @@ class PysimResult:
     """
 
     weights: Raw
+    mirrored: Raw | None
     reports: list[dict[str, int]]
     clocks: int
     counters: dict[str, int]
 
 
 class UnitDriver:
-    """Plays the surroundings of one `UpdateUnit` inside a testbench, clock by clock.
+    """Plays the surroundings of one unit inside a testbench, clock by clock.
 
     Parameters
     ----------
-    unit : UpdateUnit
+    unit : UpdateUnit or StreamedUnit
     context : SimulatorContext
         What Amaranth hands to a testbench.
     reset : Signal
@@ -66,15 +72,21 @@ class UnitDriver:
         Clock of each gradient beat taken by the last `run`, 0 when its first command was offered.
     clocks : int
         Clocks the last `run` took.
+    outside : OutsideMemory
+        Where streamed weights are.
+    mirror : Mirror
+        What the stream of updates told.
     """
 
-    def __init__(self, unit: UpdateUnit, context: Any, reset: Any, *, seed: int = 0):
+    def __init__(self, unit: UpdateUnit | StreamedUnit, context: Any, reset: Any, *, seed: int = 0):
         self.unit = unit
         self.config: UnitConfig = unit.config
         self.context = context
         self.reset = reset
         self.taken: list[int] = []
         self.clocks = 0
+        self.outside = OutsideMemory(self.config)
+        self.mirror = Mirror(self.config)
         self._random = np.random.default_rng(seed)
         self._report_fields = layout.report(self.config)
 
@@ -158,11 +170,16 @@ class UnitDriver:
 
     async def write(self, weights: Raw) -> None:
         """Write all weights."""
+        self.outside.weights[:] = self.mirror.weights[:] = weights
+        if self.config.memory == "streamed":
+            return
         for row, words in enumerate(weights.reshape(-1, self.config.lanes).tolist()):
             await self.write_row(row, words)
 
     async def read(self) -> Raw:
         """Return all raw weights."""
+        if self.config.memory == "streamed":
+            return self.outside.weights.copy()
         rows = [await self.read_row(row) for row in range(self.config.rows)]
         return np.array(rows, np.int64).reshape(-1)
 
@@ -181,47 +198,56 @@ class UnitDriver:
         idle : float
             Share of the clocks in which a source with something to send does not offer it.
         stall : float
-            Share of the clocks in which reports are not taken.
+            Share of the clocks in which reports, and rows that leave, are not taken.
 
         Raises
         ------
         RuntimeError
             If the unit makes no progress.
         """
-        unit, context = self.unit, self.context
         patience = _PATIENCE / (1 - max(idle, stall)) ** 2
-        sources = (
-            _Source(self, unit.i_command, [self.command(vector) for vector in commands]),
-            _Source(
-                self,
-                unit.i_gradients,
-                [self.beat(beat) for v in commands for beat in vectors.beats(self.config, v)],
-            ),
-        )
+        sources = self._sources(commands)
         reports: list[dict[str, int]] = []
+        sinks = self._sinks(lambda word: reports.append(layout.unpack(self._report_fields, word)))
         self.taken = []
         self.clocks = quiet = 0
-        while len(reports) < len(commands):
+        while len(reports) < len(commands) or any(sink.offered for sink in sinks):
             for source in sources:
                 source.offer(wanted=not self._happens(idle))
-            ready = not self._happens(stall)
-            context.set(unit.o_report.ready, ready)
-            before = len(reports), *(source.sent for source in sources)
-            if ready and context.get(unit.o_report.valid):
-                reports.append(self.report())
-            for source in sources:
-                source.look()
-            if sources[1].sent != before[2]:
+            moved = [sink.look(wanted=not self._happens(stall)) for sink in sinks]
+            beats = sources[1].sent
+            moved += [source.look() for source in sources]
+            if sources[1].sent != beats:
                 self.taken.append(self.clocks)
-            await context.tick()
+            await self.context.tick()
             self.clocks += 1
-            quiet = 0 if before != (len(reports), *(s.sent for s in sources)) else quiet + 1
+            quiet = 0 if any(moved) else quiet + 1
             if quiet > patience:
                 raise RuntimeError(f"no report {len(reports)} after {quiet} quiet clocks")
         for source in sources:
             source.finish()
-        context.set(unit.o_report.ready, 0)
+        for sink in sinks:
+            sink.finish()
         return reports
+
+    def _sources(self, some: Sequence[Vector]) -> list[_Source]:
+        gradients = [self.beat(beat) for v in some for beat in vectors.beats(self.config, v)]
+        sources = [
+            _Source(self, self.unit.i_command, [self.command(vector) for vector in some]),
+            _Source(self, self.unit.i_gradients, gradients),
+        ]
+        if isinstance(self.unit, StreamedUnit):
+            self.outside.add(vector.command for vector in some)
+            sources.append(_Rows(self, self.unit.i_weights, gradients))
+        return sources
+
+    def _sinks(self, on_report: Callable[[int], None]) -> list[_Sink]:
+        sinks = [_Sink(self, self.unit.o_report, on_report)]
+        if isinstance(self.unit, StreamedUnit):
+            sinks.append(_Sink(self, self.unit.o_weights, self.outside.returned))
+        elif self.config.updates:
+            sinks.append(_Sink(self, self.unit.o_updates, self.mirror.apply))
+        return sinks
 
     def _happens(self, share: float) -> bool:
         return share > 0 and bool(self._random.random() < share)
@@ -237,16 +263,22 @@ class _Source:
         self._offered = -1
         self.sent = 0
 
+    def next(self) -> int | None:
+        """Return the payload that comes next, None while there is none."""
+        return self._payloads[self.sent] if self.sent < len(self._payloads) else None
+
     def offer(self, *, wanted: bool) -> None:
         if self._offered != self.sent:
-            more = wanted and self.sent < len(self._payloads)
-            self._driver.offer(self._stream, self._payloads[self.sent] if more else None)
-            self._offered = self.sent if more else -1
+            payload = self.next() if wanted else None
+            self._driver.offer(self._stream, payload)
+            self._offered = -1 if payload is None else self.sent
 
-    def look(self) -> None:
-        """Note whether the coming clock edge takes what is offered."""
+    def look(self) -> bool:
+        """Return whether the coming clock edge takes what is offered."""
         offered = self._offered == self.sent
-        self.sent += bool(offered and self._driver.context.get(self._stream.ready))
+        taken = bool(offered and self._driver.context.get(self._stream.ready))
+        self.sent += taken
+        return taken
 
     def finish(self) -> None:
         self._driver.offer(self._stream, None)
@@ -254,8 +286,50 @@ class _Source:
             raise RuntimeError(f"only {self.sent} of {len(self._payloads)} payloads were taken")
 
 
+class _Rows(_Source):
+    """Offers the rows of the memory outside, as many as there are gradient beats."""
+
+    def next(self) -> int | None:
+        return self._driver.outside.next_row()
+
+    def look(self) -> bool:
+        taken = super().look()
+        if taken:
+            self._driver.outside.sent()
+        return taken
+
+
+class _Sink:
+    """Takes payloads and hands them on."""
+
+    def __init__(self, driver: UnitDriver, stream: Any, listener: Callable[[int], None]):
+        self._driver = driver
+        self._stream = stream
+        self._listener = listener
+
+    @property
+    def offered(self) -> bool:
+        """A payload waits to be taken."""
+        return bool(self._driver.context.get(self._stream.valid))
+
+    def look(self, *, wanted: bool) -> bool:
+        """Return whether the coming clock edge takes a payload."""
+        self._driver.context.set(self._stream.ready, wanted)
+        taken = wanted and self.offered
+        if taken:
+            self._listener(self._driver.context.get(self._stream.payload.as_value()))
+        return taken
+
+    def finish(self) -> None:
+        self._driver.context.set(self._stream.ready, 0)
+
+
 def drive(
-    config: UnitConfig, testbench: Callable[[UnitDriver], Awaitable[None]], *, seed: int = 0
+    config: UnitConfig,
+    testbench: Callable[[UnitDriver], Awaitable[None]],
+    *,
+    init: Raw | None = None,
+    seed: int = 0,
 ) -> None:
     """Run a testbench on a fresh unit in Amaranth's simulator.
 
@@ -264,10 +338,12 @@ def drive(
     config : UnitConfig
     testbench : callable
         Async, takes a `UnitDriver`; the simulation ends when it returns.
+    init : ndarray of int64, shape (depth,), optional
+        Raw weights that a resident unit holds at first.
     seed : int
         See `UnitDriver`.
     """
-    unit = UpdateUnit(config)
+    unit = unit_of(config, init)
     top = Module()
     top.domains.sync = domain = ClockDomain()
     top.submodules.unit = unit
@@ -299,7 +375,7 @@ def simulate(
         Raw weights at the start.
     vectors : sequence of Vector
     idle, stall : float
-        Share of the clocks in which a source pauses, and in which reports are not taken.
+        Share of the clocks in which a source pauses, and in which what leaves is not taken.
     seed : int
         Decides which clocks these are.
     """
@@ -310,7 +386,8 @@ def simulate(
         reports = await driver.run(vectors, idle=idle, stall=stall)
         clocks = driver.clocks
         counters = await driver.counters()
-        results.append(PysimResult(await driver.read(), reports, clocks, counters))
+        mirrored = driver.mirror.weights if config.updates else None
+        results.append(PysimResult(await driver.read(), mirrored, reports, clocks, counters))
 
     drive(config, testbench, seed=seed)
     return results[0]

@@ -66,8 +66,10 @@ class RtlDevice(Device):
     def __init__(self, config: UnitConfig, *, fault: int | None = None):
         super().__init__(config)
         path, self.opening = compiled.build(config, fault=fault)
-        self._library = _load(str(path))
+        self._library = _load(str(path), config)
         self._handle = self._library.upshift_open()
+        # Beside the unit: the weights that stream through it, or what it tells of its own.
+        self._beside = np.zeros(config.depth, np.int64)
         self._queue: list[_Burst] = []
         self._queued_elements = 0
         self._words: list[NDArray[Any]] = []
@@ -104,6 +106,7 @@ class RtlDevice(Device):
                 commands.ctypes.data,
                 gradients.ctypes.data,
                 gradients.itemsize,
+                self._beside.ctypes.data,
                 reports.ctypes.data,
             )
         )
@@ -147,6 +150,19 @@ class RtlDevice(Device):
         self.flush()
         names = [field.name for field in layout.report(self.config)]
         return [dict(zip(names, burst.report or (), strict=True)) for burst in bursts]
+
+    def mirrored(self) -> Raw:
+        """Return the weights as a reader of the stream of updates knows them.
+
+        Raises
+        ------
+        ValueError
+            If the unit has no such stream.
+        """
+        if not self.config.updates:
+            raise ValueError("only a unit with updates tells what it writes")
+        self.flush()
+        return self._beside.copy()
 
     def bare_loop(self, bursts: int, beats: int, gradients: Raw, *, rate: int = 0) -> float:
         """Run full-width bursts without the device API and return the seconds they took.
@@ -193,11 +209,16 @@ class RtlDevice(Device):
 
     def _write(self, base: int, raw: NDArray[Any]) -> None:
         self.flush()
+        self._beside[base : base + raw.size] = raw
+        if self.config.memory == "streamed":
+            return
         words = np.ascontiguousarray(raw, np.int64)
         _check(self._library.upshift_write(self._handle, base, words.size, words.ctypes.data))
 
     def _read(self, base: int, count: int) -> Raw:
         self.flush()
+        if self.config.memory == "streamed":
+            return self._beside[base : base + count].copy()
         words = np.empty(count, np.int64)
         _check(self._library.upshift_read(self._handle, base, count, words.ctypes.data))
         return words
@@ -236,21 +257,25 @@ def _check(status: int) -> None:
         raise DeviceError(f"the compiled unit did not answer (status {status})")
 
 
-def _load(path: str) -> ctypes.CDLL:
+def _load(path: str, config: UnitConfig) -> ctypes.CDLL:
     library = ctypes.CDLL(path)
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
     signatures: dict[str, tuple[list[Any], Any]] = {
         "upshift_open": ([], pointer),
         "upshift_close": ([pointer], None),
         "upshift_read_register": ([pointer, ctypes.c_uint32], ctypes.c_uint32),
-        "upshift_write": ([pointer, integer, integer, pointer], ctypes.c_int),
-        "upshift_read": ([pointer, integer, integer, pointer], ctypes.c_int),
-        "upshift_run": ([pointer, integer, pointer, pointer, integer, pointer], ctypes.c_int),
+        "upshift_run": (
+            [pointer, integer, pointer, pointer, integer, pointer, pointer],
+            ctypes.c_int,
+        ),
         "upshift_bare_loop": (
             [pointer, integer, integer, integer, integer, pointer, integer],
             integer,
         ),
     }
+    if config.memory == "resident":
+        for name in ("upshift_write", "upshift_read"):
+            signatures[name] = [pointer, integer, integer, pointer], ctypes.c_int
     for name, (arguments, result) in signatures.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, result

@@ -108,6 +108,20 @@ def access(config: UnitConfig) -> Fields:
     )
 
 
+def updates(config: UnitConfig) -> Fields:
+    """Fields of a row that was updated, as units with `updates` send it."""
+    return (
+        Field("row", row_bits(config), "row address"),
+        Field("last", 1, "last row of its burst"),
+        Field("mask", config.lanes, "lanes that were written"),
+        Field(
+            "weights",
+            config.lanes * config.weight.width,
+            "the weights written, lane 0 first; other lanes carry anything",
+        ),
+    )
+
+
 def width(fields: Fields) -> int:
     """Bits of a payload."""
     return sum(field.width for field in fields)

@@ -1,6 +1,7 @@
 """What every device promises, checked on each of them."""
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ import upshift.device
 from upshift.config import UnitConfig
 from upshift.device import Device, DeviceError, RefusedError
 from upshift.device.link import LinkDevice
-from upshift.formats import Fixed
+from upshift.formats import Fixed, bfloat16
 from upshift.link.board import BoardModel
 from upshift.link.config import LinkConfig
 from upshift.link.faults import ModelLine
 from upshift.reference import step
 from upshift.report import Refusal
+from upshift.vectors import near_steps
+from upshift_hw.link import ByteLink, LinkedUnit
 
 CONFIG = UnitConfig(lanes=4, depth=64, max_rate=20)
 WIDE = UnitConfig(lanes=2, depth=16, weight=Fixed(32, 30), gradient=Fixed(32, 28))
@@ -26,8 +29,12 @@ class DeviceContract:
 
     url: str
 
+    def configured(self, config):
+        """Return the configuration of the device that `open` opens."""
+        return config
+
     def open(self, config):
-        return upshift.device.open(self.url, config)
+        return upshift.device.open(self.url, self.configured(config))
 
     @pytest.fixture
     def device(self, cache):
@@ -47,7 +54,7 @@ class DeviceContract:
 
     def test_it_is_a_device_with_its_configuration(self, device):
         assert isinstance(device, Device)
-        assert device.config == CONFIG
+        assert device.config == self.configured(CONFIG)
 
     @pytest.mark.parametrize(
         ("base", "count"),
@@ -114,6 +121,27 @@ class DeviceContract:
             weights, expected = step(ends, words, config=WIDE, rate=3, resolution=30)
             assert device.update(0, words, rate=3, resolution=30) == expected
             assert self.all_of(device) == weights.tolist()
+
+    def test_floating_point_formats_equal_the_model(self, cache, rng):
+        config = replace(CONFIG, gradient=bfloat16)
+        with self.open(config) as device:
+            raw = rng.integers(1 << 16, size=60)
+            raw[:9] = [0, 0x8000, 1, 0x8001, 0x7F80, 0xFF80, 0x7F81, 0xFFC0, 0xFF7F]
+            raw[9:] = near_steps(config, raw[9:], rate=3, resolution=9)
+            old = rng.integers(config.weight.min, config.weight.max + 1, 60)
+            device.write(2, old)
+            weights, expected = step(old, raw, config=config, rate=3, resolution=9)
+            assert expected.nonfinite >= 4
+            assert expected.nonzero > 20
+            assert device.update(2, raw, rate=3, resolution=9) == expected
+            assert device.read(2, 60).tolist() == weights.tolist()
+            values = np.array([3.3e38, -1e39, 0.5, -0.0])
+            raw, clipped = bfloat16.encode_counted(values)
+            new, expected = step(weights[:4], raw, config=config, rate=0, resolution=16)
+            report = device.update(2, values, rate=0, resolution=16)
+            assert report == expected._replace(clipped=clipped)
+            assert (report.clipped, report.nonfinite) == (1, 1)
+            assert device.read(2, 4).tolist() == new.tolist()
 
     def test_float_gradients_are_values_and_clipped_is_counted(self, loaded):
         values = np.array([1.0, -1.0, 9.0, -np.inf, 2.0**-13, -(2.0**-13)], np.float32)
@@ -357,6 +385,51 @@ class TestRtl(DeviceContract):
         assert (counters.stalls, counters.waits) == (0, 0)
 
 
+class TestRtlStreamed(DeviceContract):
+    """The weights are in host memory, and stream through the unit."""
+
+    url = "rtl:"
+
+    def configured(self, config):
+        return replace(config, memory="streamed")
+
+    def test_no_weight_is_waited_for_in_the_unit(self, loaded):
+        for n in range(200):
+            loaded.submit(n % 2 * 32, np.full(32, n, np.int16), **GOOD)
+        counters = loaded.counters()
+        assert (counters.clocks, counters.beats) == (1600, 1600)
+        assert (counters.stalls, counters.waits) == (0, 0)
+
+    def test_a_row_that_is_under_way_is_a_stall(self, loaded):
+        for _ in range(10):
+            loaded.submit(0, np.ones(4, np.int16), **GOOD)
+        counters = loaded.counters()
+        assert counters.stalls == counters.clocks - counters.beats > 0
+
+
+class TestRtlUpdates(DeviceContract):
+    url = "rtl:"
+
+    def configured(self, config):
+        return replace(config, updates=True)
+
+    def test_a_reader_of_updates_comes_to_know_the_same_weights(self, loaded, rng):
+        for _ in range(50):
+            base = int(rng.integers(60))
+            words = rng.integers(-(2**15), 2**15, int(rng.integers(1, 5)))
+            loaded.submit(base, words, **GOOD)
+        assert loaded.mirrored().tolist() == self.all_of(loaded) != list(range(-32, 32))
+
+
+class TestModelStreamed(DeviceContract):
+    """The model does not care where the weights are."""
+
+    url = "model:"
+
+    def configured(self, config):
+        return replace(config, memory="streamed")
+
+
 class TestLink(DeviceContract):
     """The driver in front of the model of a board; short frames, so that bursts take several."""
 
@@ -366,3 +439,26 @@ class TestLink(DeviceContract):
 
     def test_weights_are_far_away(self, device):
         assert device.distant
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"memory": "streamed"}, "a link reaches resident weights only, not streamed ones"),
+        ({"updates": True}, "a link takes no updates"),
+    ],
+)
+def test_units_that_cannot_stand_behind_a_link_are_refused(change, message):
+    link = LinkConfig(clock=12_000_000, baud=3_000_000)
+    config = replace(CONFIG, **change)
+    for make in (BoardModel, LinkedUnit, ByteLink):
+        with pytest.raises(ValueError, match=message):
+            make(config, link)
+
+
+def test_only_a_unit_with_updates_tells_of_them(cache):
+    with (
+        upshift.device.open("rtl:", CONFIG) as device,
+        pytest.raises(ValueError, match="only a unit with updates"),
+    ):
+        device.mirrored()

@@ -17,6 +17,7 @@ examples:
   upshift build ulx3s_25f                     writes build/ulx3s_25f.bit and .json
   upshift build icebreaker -o out/ --json
   upshift build ulx3s_85f --config unit.json  another unit than the board's own
+  upshift build ulx3s --init weights.npy      with weights in the bitstream
 """
 
 
@@ -43,6 +44,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="a unit as JSON, instead of the board's own"
     )
+    parser.add_argument(
+        "--init",
+        type=Path,
+        metavar="FILE",
+        help="weights that the unit holds at first: .npy, or hexadecimal text",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -60,8 +67,13 @@ def run(options: argparse.Namespace) -> int:
             from upshift.config import UnitConfig
 
             board = replace(board, config=UnitConfig.from_json(options.config.read_text()))
+        init = None
+        if options.init is not None:
+            from upshift import initial
+
+            init = initial.load(options.init, board.config)
         with _progress(f"{board.title}, {board.device}", build.PHASES) as started:
-            numbers = build.build(board, options.output, started=started)
+            numbers = build.build(board, options.output, init=init, started=started)
     except ImportError as error:
         print(
             f"upshift build: needs the package {error.name}, which is not installed: "

@@ -2,10 +2,10 @@
 //
 //     iverilog -o tb upshift.v upshift_tb.v && vvp tb
 //
-// It writes the initial weights, plays the commands and gradients of vectors/ with pauses between
-// them and a reader of reports that is often busy, and compares every report and every final
-// weight with what the exact integer model expects. The last line is PASS or FAIL; a failure
-// also ends the simulator with a non-zero status.
+// From the initial weights on, it plays the commands and gradients of vectors/ with pauses between
+// them and readers that are often busy, and compares every report and every final weight with what
+// the exact integer model expects. The last line is PASS or FAIL; a failure also ends the simulator
+// with a non-zero status.
 //
 //     vvp tb +vcd           writes upshift.vcd
 //     vvp tb +full_speed    no pauses
@@ -42,12 +42,7 @@ module upshift_tb;
   wire [REPORT_WIDTH-1:0]  report;
   wire                     report_valid;
   reg                      report_ready = 1'b0;
-  reg  [ACCESS_WIDTH-1:0]  access = 0;
-  reg                      access_valid = 1'b0;
-  wire                     access_ready;
-  wire [ROW_WIDTH-1:0]     weights;
-  wire                     weights_valid;
-  reg                      weights_ready = 1'b0;
+@@{signals}
   reg  [ADDRESS_WIDTH-1:0] bus_address = 0;
   wire [31:0]              bus_read_data;
 
@@ -63,12 +58,7 @@ module upshift_tb;
     .o_report__payload(report),
     .o_report__valid(report_valid),
     .o_report__ready(report_ready),
-    .i_access__payload(access),
-    .i_access__valid(access_valid),
-    .i_access__ready(access_ready),
-    .o_weights__payload(weights),
-    .o_weights__valid(weights_valid),
-    .o_weights__ready(weights_ready),
+@@{dut_ports}
     .bus__address(bus_address),
     .bus__write_enable(1'b0),
     .bus__write_data(32'd0),
@@ -150,57 +140,25 @@ module upshift_tb;
     end
   end
 
-  // -- host accesses and registers; what these tasks drive changes at the falling edge ------------
+@@{tasks}
+  // -- weights and registers ----------------------------------------------------------------------
 
-  // Write the lanes of a row that are in the mask.
-  task write_row(input integer row, input [LANES-1:0] mask, input [ROW_WIDTH-1:0] value);
-    begin
-      access = 0;
-      access[ACCESS_ROW_LSB +: ACCESS_ROW_WIDTH] = row[ACCESS_ROW_WIDTH-1:0];
-      access[ACCESS_WRITE_LSB] = 1'b1;
-      access[ACCESS_MASK_LSB +: LANES] = mask;
-      access[ACCESS_WEIGHTS_LSB +: ROW_WIDTH] = value;
-      request_access;
-    end
-  endtask
-
-  task request_access;
-    begin
-      access_valid = 1'b1;
-      @(posedge clk);
-      while (!access_ready) @(posedge clk);
-      @(negedge clk);
-      access_valid = 1'b0;
-    end
-  endtask
-
-  // Read a row and compare its weights.
-  task check_row(input integer row);
+  task compare_row(
+      input integer row, input [ROW_WIDTH-1:0] found, input [ROW_WIDTH-1:0] expected_row);
     integer lane;
     reg signed [WEIGHT_WIDTH-1:0] actual, wanted;
-    begin
-      access = 0;
-      access[ACCESS_ROW_LSB +: ACCESS_ROW_WIDTH] = row[ACCESS_ROW_WIDTH-1:0];
-      request_access;
-      weights_ready = chance[20];
-      while (!(weights_valid && weights_ready)) begin
-        @(negedge clk);
-        weights_ready = 1'b1;
+    for (lane = 0; lane < LANES; lane = lane + 1) begin
+      actual = found[lane*WEIGHT_WIDTH +: WEIGHT_WIDTH];
+      wanted = expected_row[lane*WEIGHT_WIDTH +: WEIGHT_WIDTH];
+      if (actual !== wanted) begin
+        if (failures < SHOWN)
+          $display("FAIL: weight %0d is %0d, expected %0d", row*LANES + lane, actual, wanted);
+        failures = failures + 1;
       end
-      for (lane = 0; lane < LANES; lane = lane + 1) begin
-        actual = weights[lane*WEIGHT_WIDTH +: WEIGHT_WIDTH];
-        wanted = final_weights[row][lane*WEIGHT_WIDTH +: WEIGHT_WIDTH];
-        if (actual !== wanted) begin
-          if (failures < SHOWN)
-            $display("FAIL: weight %0d is %0d, expected %0d", row*LANES + lane, actual, wanted);
-          failures = failures + 1;
-        end
-      end
-      @(negedge clk);
-      weights_ready = 1'b0;
     end
   endtask
 
+  // What this task drives changes at the falling edge.
   task check_register(input [8*16-1:0] name, input integer address, input [31:0] wanted);
     begin
       bus_address = address[ADDRESS_WIDTH-1:0];
@@ -221,8 +179,8 @@ module upshift_tb;
   always @(posedge clk) begin
     quiet <= quiet + 1;
     if (rst || command_valid && command_ready || gradient_valid && gradient_ready
-        || report_valid && report_ready || access_valid && access_ready
-        || weights_valid && weights_ready)
+        || report_valid && report_ready
+@@{moves})
       quiet <= 0;
     if (quiet == PATIENCE) begin
       $display("commands offered %0d of %0d (the last one %0s), beats offered %0d of %0d (the last one %0s)",
@@ -255,19 +213,11 @@ module upshift_tb;
     @(negedge clk);
 @@{identity}
 
-    // In two halves, so that a mask that does nothing is noticed.
-    waiting_for = "a row to be written";
-    for (row = 0; row < ROWS; row = row + 1) begin
-      write_row(row, ODD_LANES, initial_weights[row]);
-      write_row(row, ~ODD_LANES, initial_weights[row] & EVEN_WORDS);
-    end
-
+@@{before}
     waiting_for = "a report";
     running = 1'b1;
     while (reports_taken != COMMANDS) @(negedge clk);
-
-    waiting_for = "a row to be read";
-    for (row = 0; row < ROWS; row = row + 1) check_row(row);
+@@{after}
 @@{outcome}
 
     if (failures != 0) begin

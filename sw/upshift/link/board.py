@@ -13,7 +13,7 @@ from upshift import layout, words
 from upshift.config import UnitConfig
 from upshift.layout import Operation
 from upshift.link import gradients
-from upshift.link.config import LinkConfig
+from upshift.link.config import LinkConfig, check_unit
 from upshift.link.frames import (
     ANSWERS,
     ARGUMENTS,
@@ -51,6 +51,11 @@ class BoardModel:
     config : UnitConfig
     link : LinkConfig
 
+    Raises
+    ------
+    ValueError
+        If such a unit cannot stand behind a link.
+
     Attributes
     ----------
     session : int
@@ -64,6 +69,7 @@ class BoardModel:
     """
 
     def __init__(self, config: UnitConfig, link: LinkConfig):
+        check_unit(config)
         self.config = config
         self.link = link
         self.power_cycle()

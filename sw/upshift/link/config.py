@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from upshift.config import UnitConfig
+
 
 @dataclass(frozen=True)
 class LinkConfig:
@@ -58,6 +60,14 @@ class LinkConfig:
     def baud_error(self) -> float:
         """How far the board's line rate is from `baud`, as a fraction of it."""
         return PERIOD_STEPS * self.clock / (self.period * self.baud) - 1
+
+
+def check_unit(config: UnitConfig) -> None:
+    """Raise ValueError unless a unit can stand behind a link."""
+    if config.memory != "resident":
+        raise ValueError(f"a link reaches resident weights only, not {config.memory} ones")
+    if config.updates:
+        raise ValueError("a link takes no updates: a unit that sends them would stand still")
 
 
 PERIOD_STEPS = 8
