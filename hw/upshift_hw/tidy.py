@@ -57,7 +57,7 @@ def _plain_names(modules: dict[str, str]) -> dict[str, str]:
 
 
 def _order_ports(body: str) -> str:
-    """Renumber ports: clock and reset first, then each stream's signals side by side."""
+    """Renumber ports: clock and reset first, then each interface's signals side by side."""
     ports = [match[2] for match in _RTLIL_PORT.findall(body)]
     groups = list(dict.fromkeys(_group(port) for port in ports))
     ranks = ["payload", "valid", "ready"]
@@ -72,7 +72,9 @@ def _order_ports(body: str) -> str:
 
 
 def _group(port: str) -> str:
-    return port.partition("__")[0]
+    """Return the interface: ``i_command__valid`` is of one, ``s_axi_wdata`` as well."""
+    name, found, _ = port.partition("__")
+    return name if found else port.rpartition("_")[0] or port
 
 
 def tidy_verilog(text: str) -> str:

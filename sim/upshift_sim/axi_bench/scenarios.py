@@ -1,0 +1,348 @@
+"""What the bench plays: the rule itself, registers, packets of the wrong length, and resets."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+
+from upshift import layout, registers
+from upshift.formats import Fixed
+from upshift.layout import Operation
+from upshift.reference import Command
+from upshift.registers import AXI_BYTES, Fault, ShellOperation
+from upshift.vectors import Vector, corners, random_vectors, update
+from upshift.words import to_bytes, word_bytes
+from upshift_sim.axi_bench.bench import TABLE, AxiBench, Expected, require
+
+EVERYTHING = 0xFFFF_FFFF
+
+
+def _vectors(bench: AxiBench, count: int, longest: int = 40) -> list[Vector]:
+    seed = bench.rng.getrandbits(32)
+    return random_vectors(bench.config, count, seed, longest)
+
+
+def _long(bench: AxiBench, rows: int, base: int = 0) -> Vector:
+    """Return a burst of some rows, of gradients whose steps are rarely zero."""
+    count = rows * bench.config.lanes - base % bench.config.lanes
+    words = np.array([bench.rng.getrandbits(bench.config.gradient.width - 2) for _ in range(count)])
+    return update(base, words, rate=0, resolution=bench.config.max_resolution)
+
+
+async def _clear_faults(bench: AxiBench, expected: Fault) -> None:
+    found = Fault(await bench.read("fault"))
+    require(found == expected, f"fault is {found!r}, expected {expected!r}")
+    await bench.write("fault", int(expected))
+    require(await bench.read("fault") == 0, "fault was not cleared by ones")
+
+
+async def equality(bench: AxiBench) -> None:
+    """Play random bursts and corners with reads and writes between them, as the model does."""
+    config, rng = bench.config, bench.rng
+    held = bench.model.weights.copy()
+    vectors = _vectors(bench, 24)
+    vectors += [v for case in corners(config).values() for v in case[:3]]
+    resident = config.memory == "resident"
+    for number, vector in enumerate(vectors):
+        await bench.burst(vector)
+        if resident and number % 6 == 5:
+            base = rng.randrange(config.depth)
+            count = rng.randint(1, config.depth - base)
+            await bench.read_weights(base, count)
+            if bench.updates is None:
+                low, high = config.weight.min, config.weight.max
+                words = np.array([rng.randint(low, high) for _ in range(count)])
+                await bench.write_weights(base, words)
+        if rng.random() < 0.6:
+            await bench.report()
+    if resident:
+        await bench.read_weights(0, config.depth)
+        await bench.read_weights(config.depth - 1, 2)  # refused: nothing comes
+    await bench.finish()
+    if bench.updates is not None:
+        _check_updates(bench, held)
+    faults = Fault(await bench.read("fault"))
+    require(not faults & ~Fault.REFUSED, f"{faults!r} after packets of the right length")
+    await bench.write("fault", int(faults))
+    await bench.write("error", EVERYTHING)
+
+
+def _check_updates(bench: AxiBench, held: np.ndarray) -> None:
+    """Apply the rows that were sent to the weights of before: they must be those of after."""
+    config = bench.config
+    rows = held.reshape(-1, config.lanes)
+    require(bool(bench.updates and bench.updates.packets), "no updated row was sent")
+    for packet in bench.updates.packets if bench.updates else ():
+        for beat in packet.beats:
+            row = beat["user"] & ((1 << layout.row_bits(config)) - 1)
+            mask = beat["user"] >> layout.row_bits(config)
+            words = bench.unpack([beat["data"]])[0]
+            for lane in range(config.lanes):
+                if mask >> lane & 1:
+                    rows[row, lane] = words[lane]
+    require(np.array_equal(held, bench.model.weights), "updated rows do not give the weights")
+
+
+async def register_rules(bench: AxiBench) -> None:
+    """Check identity, errors of addresses, strobes, and what can be written and what cannot."""
+    for name, value in registers.identity(bench.config).items():
+        await bench.write(name, ~value & EVERYTHING)
+        require(await bench.read(name) == value, f"register {name} is not {value:#x}")
+    mapped = {register.address for register in TABLE.values()}
+    for word in range(AXI_BYTES // 4):
+        got, error = await bench.access(4 * word)
+        require(error == (word not in mapped), f"address {4 * word:#x} was answered wrongly")
+        require(not error or got == 0, f"address {4 * word:#x} has no register and reads {got:#x}")
+    unmapped = next(w for w in range(AXI_BYTES // 4) if w not in mapped)
+    require(await bench.write_bytes(4 * unmapped, bytes(4)), "a write to no register was OKAY")
+
+    count = 4 * TABLE["count"].address
+    await bench.write("count", 0x11223344)
+    await bench.write_bytes(count + 1, b"\xaa")
+    require(await bench.read("count") == 0x1122AA44, "a strobe of one byte wrote others")
+    await bench.write_bytes(count + 2, b"\xbb\xcc")
+    require(await bench.read("count") == 0xCCBBAA44, "strobes of two bytes wrote others")
+    start = 4 * TABLE["control"].address
+    await bench.write_bytes(start + 1, b"\xff\xff\xff")  # not the byte that holds the start bit
+    require(await bench.read("fault") == 0, "a strobe that leaves out the start bit started")
+
+
+async def command_rules(bench: AxiBench) -> None:
+    """Start commands that do not fit, too many of them, and ones that are refused."""
+    config = bench.config
+    await bench.write("interrupt_enable", 0b100)
+    require(not int(bench.dut.irq.value), "an interrupt without a reason")
+    await bench.command(ShellOperation.UPDATE, Command(Operation.UPDATE, 0, 1 << 31, 0, 0))
+    require(bool(int(bench.dut.irq.value)), "no interrupt for a fault")
+    await _clear_faults(bench, Fault.OPERAND)
+    await bench.clocks(20)
+    require(not int(bench.dut.irq.value), "the interrupt stays when its reason is gone")
+    if config.memory == "streamed":
+        await bench.command(ShellOperation.READ, Command(Operation.UPDATE, 0, 1, 0, 0))
+        await _clear_faults(bench, Fault.OPERAND)
+
+    # The unit holds two commands and the shell eight while the first waits for its packet.
+    vector = _long(bench, 1)
+    await bench.command(ShellOperation.UPDATE, vector.command)
+    started = 1
+    while await bench.read_field("state", "room"):
+        await bench.write("control", 1)
+        started += 1
+    await bench.write("control", 1)
+    await _clear_faults(bench, Fault.OVERRUN)
+    for _ in range(started):
+        bench.send(vector)
+    await bench.finish()
+    bench.commands += started - 1
+
+    refused = Vector(
+        Command(Operation.UPDATE, 0, 1, 0, config.max_resolution + 1), np.zeros(1, int)
+    )
+    await bench.burst(refused)
+    await bench.burst(vector)
+    await bench.finish()
+    await _clear_faults(bench, Fault.REFUSED)
+    require(await bench.read_field("error", "refusal") == 2, "the unit has no error")
+    await bench.write("error", 2)
+    require(await bench.read("error") == 0, "the unit's error was not cleared")
+    await _interrupts(bench, vector)
+
+
+async def _interrupts(bench: AxiBench, vector: Vector) -> None:
+    """See the interrupt at the end of a burst and while a report waits."""
+    await bench.write("interrupt", 1)
+    await bench.write("interrupt_enable", 0b001)
+    await bench.clocks(20)
+    require(not int(bench.dut.irq.value), "done before anything was started")
+    await bench.burst(vector)
+    await bench.until(lambda: bool(int(bench.dut.irq.value)), "for the interrupt")
+    require(await bench.read("interrupt") == 0b011, "not done, or no report")
+    await bench.write("interrupt", 1)
+    await bench.clocks(20)
+    require(not int(bench.dut.irq.value), "the interrupt stays when it was cleared")
+    await bench.write("interrupt_enable", 0b010)
+    await bench.clocks(20)
+    require(bool(int(bench.dut.irq.value)), "no interrupt for a report that waits")
+    await bench.finish()
+    await bench.clocks(20)
+    require(not int(bench.dut.irq.value), "the interrupt stays when the report was read")
+
+
+async def wrong_lengths(bench: AxiBench) -> None:
+    """Send packets that end early or late: what is defined happens, and the next ones are right."""
+    streamed = bench.config.memory == "streamed"
+    rows = 6
+    for base in (0, 1 % bench.config.lanes):
+        for sent, fault in (
+            (1, Fault.GRADIENTS_EARLY),
+            (rows - 1, Fault.GRADIENTS_EARLY),
+            (rows + 1, Fault.GRADIENTS_LATE),
+            (rows + 4, Fault.GRADIENTS_LATE),
+        ):
+            await bench.burst(_long(bench, rows, base), gradients=sent)
+            await bench.burst(_long(bench, rows))
+            await bench.finish()
+            await _clear_faults(bench, fault)
+            weights_fault = Fault(fault << 2)
+            if streamed:
+                await bench.burst(_long(bench, rows, base), weights=sent)
+                await bench.burst(_long(bench, rows))
+            else:
+                words = np.array(
+                    [bench.rng.getrandbits(1) for _ in range(rows * bench.config.lanes)]
+                )
+                await bench.write_weights(base, words[base:], rows=sent)
+                await bench.write_weights(0, words)
+                await bench.write_weights(base, ~words[base:], rows=sent)
+                await bench.read_weights(0, bench.config.depth)
+            await bench.finish()
+            await _clear_faults(bench, weights_fault)
+    if streamed:
+        await bench.burst(_long(bench, rows), gradients=2, weights=4)
+        await bench.burst(_long(bench, rows), gradients=rows + 3, weights=1)
+        await bench.burst(_long(bench, rows))
+        await bench.finish()
+        await _clear_faults(bench, Fault(0b1101 & ~0b1000 | 0b0010))
+    await _refused_packets(bench)
+
+
+async def _refused_packets(bench: AxiBench) -> None:
+    """See that a refused command takes its packet all the same."""
+    count = 2 * bench.config.lanes
+    start = bench.config.depth - bench.config.lanes
+    words = np.ones(count, np.int64)
+    await bench.burst(update(start, words, rate=0, resolution=0))
+    if bench.config.memory == "resident":
+        await bench.write_weights(start, words)
+    await bench.burst(_long(bench, 2))
+    await bench.finish()
+    await _clear_faults(bench, Fault.REFUSED)
+
+
+async def padding(bench: AxiBench) -> None:
+    """Send words that do not fit their format: they are cut off, and noticed; outside no one is."""
+    config = bench.config
+    width = config.gradient.width
+    size = word_bytes(width)
+    if not isinstance(config.gradient, Fixed) or 8 * size == width or config.memory == "streamed":
+        return
+    vector = _long(bench, 1, base=1 % config.lanes)
+    await bench.burst(vector)
+    await bench.finish()
+    row = np.zeros(config.lanes, np.int64)
+    row[vector.command.base :] = vector.gradients
+    for lane, due in ((config.lanes - 1, Fault.PADDING), (0, Fault(0))):
+        data = bytearray(to_bytes(row, width))
+        data[(lane + 1) * size - 1] ^= 0x80
+        bench.expected.append(_expect(bench, vector))
+        bench.send_raw(bytes(data))
+        await bench.command(ShellOperation.UPDATE, vector.command)
+        await bench.finish()
+        await _clear_faults(bench, due)
+
+
+def _expect(bench: AxiBench, vector: Vector) -> Expected:
+    return Expected(bench.model.execute(vector.command, vector.gradients), gradients=1)
+
+
+async def back_to_back(bench: AxiBench) -> None:
+    """Queue bursts and then send their packets: not one clock lies between them."""
+    case, checker = bench.case, bench.gradients
+    vector = _long(bench, bench.config.rows)
+    number = 8
+    for _ in range(number):
+        await bench.command(ShellOperation.UPDATE, vector.command)
+    begin = len(checker.packets)
+    for _ in range(number):
+        bench.send(vector)
+    await bench.finish()
+    packets = checker.packets[begin:]
+    clocks = packets[-1].last - packets[0].first + 1
+    beats = sum(len(packet.beats) for packet in packets)
+    paced_by_bus = case.unit_period is None or case.unit_period < case.bus_period
+    if paced_by_bus and not case.idle and not case.stall:
+        require(clocks == beats, f"{beats} beats of {number} packets took {clocks} clocks")
+
+
+async def resets(bench: AxiBench) -> None:
+    """Reset in the middle of bursts, from the register and from the bus."""
+    config = bench.config
+    for number in range(4):
+        before = bench.model.weights.copy()
+        vector = _long(bench, config.rows)
+        await bench.write("interrupt_enable", 0b111)
+        for _ in range(2):
+            await bench.command(ShellOperation.UPDATE, vector.command)
+        bench.send(vector)
+        bench.send(vector, gradients=config.rows - 1)
+        packets = bench.rng.randint(0, 1)
+        reached = bench.rng.randint(2, config.rows - 2)
+
+        def running(packets: int = packets, reached: int = reached) -> bool:
+            done = len(bench.gradients.packets)
+            return done > packets or (done == packets and bench.gradients.partial >= reached)
+
+        for checker in bench.streams:
+            checker.restart()
+
+        await bench.until(running, "for a burst to reset in")
+        if number % 2:
+            await bench.bus_reset(bench.rng.randint(1, 4))
+        else:
+            await bench.soft_reset()
+        for checker in bench.streams:
+            checker.restart()
+        await _after_reset(bench, before, vector)
+
+
+async def _after_reset(bench: AxiBench, before: np.ndarray, vector: Vector) -> None:
+    """Check registers, and that each weight has one of the values that it may have."""
+    config = bench.config
+    for name in ("fault", "interrupt", "interrupt_enable", "count", "error", "beats"):
+        require(await bench.read(name) == 0, f"register {name} is not zero after a reset")
+    require(await bench.read("state") == 8 << 8, "state is not idle after a reset")
+    if config.memory == "resident":
+        once = bench.once(before, vector)
+        twice = bench.once(once, vector)
+        await bench.read_weights(0, config.depth)
+        bench.rows_expected.clear()
+        await bench.until(lambda: bool(bench.read_back.packets), "for the weights")
+        packet = bench.read_back.packets.pop()
+        found = bench.unpack([beat["data"] for beat in packet.beats]).ravel()
+        require(
+            bool(np.all((found == before) | (found == once) | (found == twice))),
+            "a weight is neither old nor new",
+        )
+        bench.model.weights[:] = found
+    else:
+        bench.model.weights[:] = before
+    for following in _vectors(bench, 3):
+        await bench.burst(following)
+    await bench.finish()
+
+
+async def accesses_in_bursts(bench: AxiBench) -> None:
+    """Read and write registers while a burst is in progress."""
+    rows = bench.config.rows
+    for _ in range(2):
+        await bench.burst(_long(bench, rows), gradients=rows)
+    for _ in range(4):
+        magic = registers.identity(bench.config)["magic"]
+        require(await bench.read("magic") == magic, "the magic number changed in a burst")
+        await bench.write("rate", 3)
+        require(await bench.read("rate") == 3, "a command register cannot be written in a burst")
+    bench.forget_operands()
+    await bench.finish()
+
+
+SCENARIOS: dict[str, Callable[[AxiBench], Awaitable[None]]] = {
+    "register_rules": register_rules,
+    "equality": equality,
+    "command_rules": command_rules,
+    "wrong_lengths": wrong_lengths,
+    "padding": padding,
+    "back_to_back": back_to_back,
+    "accesses_in_bursts": accesses_in_bursts,
+    "resets": resets,
+}
