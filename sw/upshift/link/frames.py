@@ -145,6 +145,7 @@ ANSWERS: dict[Answer, Fields] = {
         Field("gradient_width", 8, "bits of a gradient"),
         Field("gradient_fraction", 8, "its fraction bits, or mantissa bits"),
         Field("max_rate", 8, "largest k"),
+        Field("pipeline", 8, "clocks from a gradient beat to the write of its weights"),
         Field("window", 8, "commands that may be unanswered"),
         Field("depth", 32, "weights held"),
         Field("frame_bytes", 16, "longest frame, header and check included, before stuffing"),
@@ -253,6 +254,7 @@ def identity(config: UnitConfig, link: LinkConfig) -> dict[str, int]:
         if isinstance(gradient, Fixed)
         else gradient.mantissa,
         "max_rate": config.max_rate,
+        "pipeline": config.pipeline,
         "window": WINDOW,
         "depth": config.depth,
         "frame_bytes": link.frame_bytes,
@@ -290,6 +292,7 @@ def configuration(values: Mapping[str, int]) -> UnitConfig:
         gradient=gradient,
         depth=values["depth"],
         max_rate=values["max_rate"],
+        pipeline=values["pipeline"],
     )
     for name, value in registers.identity(config).items():
         if values[name] != value:

@@ -132,7 +132,9 @@ def test_a_frame_that_has_not_ended_can_be_forgotten():
     "config",
     [
         UnitConfig(),
-        UnitConfig(lanes=32, weight=Fixed(32, 5), gradient=bfloat16, depth=1 << 20, max_rate=0),
+        UnitConfig(
+            lanes=32, weight=Fixed(32, 5), gradient=bfloat16, depth=1 << 20, max_rate=0, pipeline=8
+        ),
         UnitConfig(lanes=1, weight=Fixed(2, 2), gradient=float32, depth=7, max_rate=63),
     ],
 )
