@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from upshift import layout
 from upshift.config import UnitConfig
 from upshift.report import Refusal
-from upshift_hw.command import CommandChecker
+from upshift_hw.command import CommandChecker, plan_layout
 from upshift_hw.hazard import HazardTracker
 from upshift_hw.shapes import layout_of
 
@@ -25,6 +25,16 @@ def beat_layout(config: UnitConfig) -> data.StructLayout:
     )
 
 
+def _step_layout(config: UnitConfig) -> data.StructLayout:
+    """Return what the sequencer knows of a beat before it starts."""
+    plan = plan_layout(config).members
+    return data.StructLayout(
+        beat_layout(config).members
+        | {name: plan[name] for name in ("row", "rate", "resolution")}
+        | {"present": 1, "takes": 1}
+    )
+
+
 class BurstSequencer(wiring.Component):
     """Issue the beats of checked commands, one per clock.
 
@@ -35,6 +45,9 @@ class BurstSequencer(wiring.Component):
     A beat starts `distance` clocks or more after an earlier beat that touches a lane of the same
     row: a read must not overtake that write.
 
+    Each beat is the *next* one for a clock at least, and then the *current* one until it starts.
+    What decides whether it starts is in registers by then.
+
     Parameters
     ----------
     config : UnitConfig
@@ -44,23 +57,27 @@ class BurstSequencer(wiring.Component):
     Members
     -------
     command : In(stream)
-        Commands, two of which are held.
+        Commands, up to four of which are held.
     gradient_valid : In, gradient_ready : Out
         Handshake of the gradient stream, whose payload does not pass through here.
     valid, beat, rate, resolution : Out
         A beat starts in this clock.
     report_free : In
-        Another report has room; a command starts only then.
-    hold : In
-        Start no command.
+        Another report has room; a command goes on its way only then.
     started : Out
-        A command starts its way through the pipeline.
+        A command goes on its way.
+    elements, refused : Out
+        In the clock after that: elements that it updates, causes for which it is refused.
+    hold : In
+        Start no burst, from the next clock on.
+    held : Out
+        No burst starts in this clock.
+    underway : Out
+        A burst has started its first beat and not its last.
     active : Out
-        A command is in progress.
+        There are beats to start.
     floor : Out
         Lowest resolution accepted.
-    refused : Out
-        Causes for which the command that starts is refused.
     stalled, waiting, counting : Out
         This clock waits for a gradient or a report slot; for a weight in flight; counts at all.
     """
@@ -79,11 +96,14 @@ class BurstSequencer(wiring.Component):
                 "rate": Out(fields["rate"]),
                 "resolution": Out(fields["resolution"]),
                 "report_free": In(1),
-                "hold": In(1),
                 "started": Out(1),
+                "elements": Out(fields["count"]),
+                "refused": Out(len(Refusal)),
+                "hold": In(1),
+                "held": Out(1),
+                "underway": Out(1),
                 "active": Out(1),
                 "floor": Out(fields["resolution"]),
-                "refused": Out(len(Refusal)),
                 "stalled": Out(1),
                 "waiting": Out(1),
                 "counting": Out(1),
@@ -96,57 +116,86 @@ class BurstSequencer(wiring.Component):
         m.submodules.hazards = tracker = HazardTracker(self.config, distance=self.distance)
         wiring.connect(m, wiring.flipped(self.command), checker.i)
 
-        # -- the command in progress -----------------------------------------------------------
-        plan = Signal.like(checker.plan)
-        first, last, finish = Signal(), Signal(), Signal()
+        step = Signal(_step_layout(self.config))  # the next beat
+        current = Signal.like(step)
+        # The current beat is there and not on hold: with and without gradients. It leaves.
+        wants, alone, moves = Signal(), Signal(), Signal()
         m.d.comb += [
-            last.eq(plan.beats_left == 0),
-            finish.eq(self.valid & last),
-            checker.take.eq(
-                checker.valid & (~self.active | finish) & self.report_free & ~self.hold
-            ),
-            self.started.eq(checker.take),
-            self.refused.eq(Mux(checker.take, checker.plan.refusal, 0)),
-            self.floor.eq(checker.floor),
-            self.rate.eq(plan.rate),
-            self.resolution.eq(plan.resolution),
-        ]
-        with m.If(checker.take):
-            m.d.sync += [self.active.eq(1), first.eq(1), plan.eq(checker.plan)]
-        with m.Elif(self.valid):
-            m.d.sync += [
-                self.active.eq(~last),
-                first.eq(0),
-                plan.row.eq(plan.row + 1),
-                plan.beats_left.eq(plan.beats_left - 1),
-            ]
-
-        # -- the beat of this clock ------------------------------------------------------------
-        every_lane = (1 << self.config.lanes) - 1
-        mask = Signal(self.config.lanes)
-        with m.If(plan.has_beats & ~plan.refusal.any()):
-            m.d.comb += mask.eq(
-                Mux(first, plan.first_mask, every_lane) & Mux(last, plan.last_mask, every_lane)
-            )
-        m.d.comb += [
-            tracker.row.eq(plan.row),
-            tracker.mask.eq(mask),
+            self.gradient_ready.eq(wants & ~tracker.hazard),
+            self.valid.eq((alone | (wants & self.gradient_valid)) & ~tracker.hazard),
+            moves.eq(self.valid | ~current.present),
+            tracker.next_row.eq(step.row),
+            tracker.next_mask.eq(step.mask),
+            tracker.row.eq(current.row),
+            tracker.mask.eq(current.mask),
             tracker.start.eq(self.valid),
-            self.gradient_ready.eq(self.active & plan.has_beats & ~tracker.hazard),
-            self.valid.eq(self.active & (self.gradient_valid | ~plan.has_beats) & ~tracker.hazard),
-            self.beat.row.eq(plan.row),
-            self.beat.mask.eq(mask),
-            self.beat.first.eq(first),
-            self.beat.last.eq(last),
-            self.beat.refusal.eq(plan.refusal),
+            tracker.move.eq(moves),
+            *(self.beat[name].eq(current[name]) for name in beat_layout(self.config).members),
+            self.rate.eq(current.rate),
+            self.resolution.eq(current.resolution),
         ]
+        m.d.sync += self.held.eq(self.hold)
+        with m.If(moves):
+            m.d.sync += current.eq(step)
+        comes = Signal.like(step)
+        m.d.comb += comes.eq(Mux(moves, step, current))
+        poised = comes.present & ~(comes.first & self.hold)
+        m.d.sync += [wants.eq(poised & comes.takes), alone.eq(poised & ~comes.takes)]
+        with m.If(self.valid):
+            m.d.sync += self.underway.eq(~current.last)
+        self._advance(m, checker, step, moves)
 
         # -- where the clocks go ---------------------------------------------------------------
-        in_burst = self.active & plan.has_beats
         blocked = checker.valid & ~self.active & ~self.report_free
         m.d.comb += [
-            self.waiting.eq(in_burst & self.gradient_valid & tracker.hazard),
-            self.stalled.eq((in_burst & ~self.gradient_valid) | blocked),
-            self.counting.eq(in_burst | blocked),
+            self.active.eq(step.present | current.present),
+            self.waiting.eq(wants & self.gradient_valid & tracker.hazard),
+            self.stalled.eq((wants & ~self.gradient_valid) | blocked),
+            self.counting.eq(wants | blocked),
         ]
         return m
+
+    def _advance(self, m, checker, step, moves):
+        """Load the next beat: the one after it in its burst, or the first of the next burst."""
+        plan = checker.plan
+        every_lane = (1 << self.config.lanes) - 1
+        before_last = Signal.like(plan.before_last)
+        last_mask = Signal.like(plan.last_mask)
+        accepted = Signal()
+        m.d.comb += [
+            checker.take.eq(
+                checker.valid & self.report_free & (~step.present | (step.last & moves))
+            ),
+            self.started.eq(checker.take),
+            self.floor.eq(checker.floor),
+        ]
+        m.d.sync += [
+            self.elements.eq(Mux(plan.accepted, plan.elements, 0)),
+            self.refused.eq(Mux(checker.take, plan.refusal, 0)),
+        ]
+        with m.If(checker.take):
+            m.d.sync += [
+                step.present.eq(1),
+                step.takes.eq(plan.has_beats),
+                step.row.eq(plan.row),
+                step.mask.eq(plan.first_mask),
+                step.first.eq(1),
+                step.last.eq(plan.single),
+                step.refusal.eq(plan.refusal),
+                step.rate.eq(plan.rate),
+                step.resolution.eq(plan.resolution),
+                before_last.eq(plan.before_last),
+                last_mask.eq(plan.last_mask),
+                accepted.eq(plan.accepted),
+            ]
+        with m.Elif(moves):
+            becomes_last = step.row == before_last
+            m.d.sync += [
+                step.present.eq(step.present & ~step.last),
+                step.row.eq(step.row + 1),
+                step.mask.eq(Mux(becomes_last, last_mask, every_lane)),
+                step.first.eq(0),
+                step.last.eq(becomes_last),
+            ]
+        with m.If(Mux(checker.take, ~plan.accepted, moves & ~accepted)):
+            m.d.sync += step.mask.eq(0)

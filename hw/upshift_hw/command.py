@@ -1,6 +1,9 @@
 """The command that comes next: checked, and turned into rows, beats and masks."""
 
-from amaranth.hdl import Module, Mux, Signal
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,15 +15,23 @@ from upshift_hw.shapes import layout_of
 
 
 def plan_layout(config: UnitConfig) -> data.StructLayout:
-    """Return what a command asks of the pipeline."""
+    """Return what a command asks of the pipeline.
+
+    Rows are counted beyond the memory, since a refused burst may reach there. `before_last` is
+    the row before that of the last beat, and `single` says that the first beat is the last.
+    """
     fields = {f.name: f.width for f in layout.command(config)}
+    row = fields["count"] + 1 - _lane_bits(config)
     return data.StructLayout(
         {
             "has_beats": 1,
-            "beats_left": fields["count"] + 1 - _lane_bits(config),  # after the first
-            "row": layout.row_bits(config),
+            "accepted": 1,
+            "single": 1,
+            "row": row,
+            "before_last": row,
             "first_mask": config.lanes,
             "last_mask": config.lanes,
+            "elements": fields["count"],
             "rate": fields["rate"],
             "resolution": fields["resolution"],
             "refusal": len(Refusal),
@@ -36,10 +47,18 @@ def _bit(cause: Refusal) -> int:
     return cause.bit_length() - 1
 
 
-class CommandChecker(wiring.Component):
-    """Hold one command, decide whether it is refused, and keep the floor.
+def _reaches(row, limit):
+    """Return whether a row, perhaps -1, is not below `limit`; without a carry chain if possible."""
+    bits = limit.bit_length()
+    if limit & (limit + 1):
+        return row >= limit
+    return ~row[-1] & (row[bits:].any() | row[:bits].all())
 
-    Throughput one command per clock.
+
+class CommandChecker(wiring.Component):
+    """Hold three commands: work out what they ask for, and decide whether they are refused.
+
+    Throughput one command per clock; three clocks from a command to its plan.
 
     Parameters
     ----------
@@ -50,13 +69,13 @@ class CommandChecker(wiring.Component):
     i : In(stream)
         Commands.
     valid : Out
-        There is a command.
+        There is a plan.
     plan : Out
-        What it asks for.
+        What its command asks for. Elements and masks are for accepted updates only.
     take : In
-        It starts; only while `valid`. An accepted raise sets the floor.
+        It starts; only while `valid`.
     floor : Out
-        Lowest resolution that is accepted.
+        Lowest resolution that is accepted. An accepted raise sets it when it has been checked.
     """
 
     def __init__(self, config: UnitConfig):
@@ -75,43 +94,83 @@ class CommandChecker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        lane_bits = _lane_bits(config)
-        every_lane = (1 << config.lanes) - 1
 
-        command = Signal.like(self.i.payload)
+        # One clock for each carry chain: what is less than the count, what comes before the end,
+        # and what that means. All move on together when there is no plan or it is taken.
+        entered, added = Signal(), Signal()
         m.d.comb += self.i.ready.eq(~self.valid | self.take)
+        command = Signal.like(self.i.payload)
+        # A row and an element less than the count: with `base`, the last element's place in the
+        # row before its own.
+        less = Signal(signed(len(command.count) + 2))
         with m.If(self.i.ready):
-            m.d.sync += [self.valid.eq(self.i.valid), command.eq(self.i.payload)]
+            m.d.sync += [
+                entered.eq(self.i.valid),
+                command.eq(self.i.payload),
+                less.eq(self.i.payload.count - (config.lanes + 1)),
+            ]
 
-        update = Signal()
-        refusal = Signal(len(Refusal))
-        offset = command.base[:lane_bits]
-        end = Signal(len(command.count) + 1)  # last element, counted from lane 0 of the first row
+        late_command = Signal.like(command)
+        before_end = Signal.like(less)
+        update, has_beats, single = Signal(), Signal(), Signal()
+        causes = Signal.like(self.plan.refusal)
+        lane_bits = _lane_bits(config)
+        # At most a row of elements, and no carry from their lanes into the next row.
+        carry = (command.base[:lane_bits] + less[:lane_bits])[lane_bits]
+        with m.If(self.i.ready):
+            m.d.sync += [
+                added.eq(entered),
+                late_command.eq(command),
+                before_end.eq(command.base + less),
+                causes.eq(self._causes(command)),
+                update.eq(command.operation == Operation.UPDATE),
+                has_beats.eq((command.operation == Operation.UPDATE) & command.count.any()),
+                single.eq((less < 0) & ~carry),
+            ]
+
+        plan = Signal.like(self.plan)
         m.d.comb += [
-            update.eq(command.operation == Operation.UPDATE),
-            end.eq(offset + command.count - 1),
-            self.plan.has_beats.eq(update & command.count.any()),
-            self.plan.beats_left.eq(Mux(self.plan.has_beats, end[lane_bits:], 0)),
-            self.plan.row.eq(command.base[lane_bits:]),
-            self.plan.first_mask.eq(every_lane << offset),
-            self.plan.last_mask.eq(every_lane >> ~end[:lane_bits]),
-            self.plan.rate.eq(command.rate),
-            self.plan.resolution.eq(command.resolution),
-            self.plan.refusal.eq(refusal),
+            plan.has_beats.eq(has_beats),
+            plan.single.eq(single | ~has_beats),
+            plan.accepted.eq(update & ~plan.refusal.any()),
+        ]
+        self._fill(m, late_command, before_end, plan)
+        beyond = has_beats & _reaches(before_end[lane_bits:].as_signed(), config.rows - 1)
+        m.d.comb += plan.refusal.eq(
+            causes
+            | Mux(late_command.resolution < self.floor, int(Refusal.FLOOR), 0)
+            | Mux(beyond, int(Refusal.RANGE), 0)
+        )
+        with m.If(self.i.ready):
+            m.d.sync += [self.valid.eq(added), self.plan.eq(plan)]
+            # Only these two causes are for others than updates.
+            refused = plan.refusal[_bit(Refusal.FLOOR)] | causes[_bit(Refusal.FRACTION)]
+            with m.If(added & ~update & ~refused):
+                m.d.sync += self.floor.eq(late_command.resolution)
+        return m
+
+    def _fill(self, m, command, before_end, plan):
+        """Fill in rows and masks, and what is passed on."""
+        lane_bits = _lane_bits(self.config)
+        every_lane = (1 << self.config.lanes) - 1
+        first_mask = every_lane << command.base[:lane_bits]
+        m.d.comb += [
+            plan.row.eq(command.base[lane_bits:]),
+            plan.before_last.eq(before_end[lane_bits:]),
+            plan.last_mask.eq(every_lane >> ~before_end[:lane_bits]),
+            plan.first_mask.eq(first_mask & Mux(plan.single, plan.last_mask, every_lane)),
+            plan.elements.eq(command.count),
+            plan.rate.eq(command.rate),
+            plan.resolution.eq(command.resolution),
         ]
 
-        with m.If(command.resolution < self.floor):
-            m.d.comb += refusal[_bit(Refusal.FLOOR)].eq(1)
-        with m.If(command.resolution > config.max_resolution):
-            m.d.comb += refusal[_bit(Refusal.FRACTION)].eq(1)
-        if config.max_rate + 1 < 1 << len(command.rate):
-            with m.If(update & (command.rate > config.max_rate)):
-                m.d.comb += refusal[_bit(Refusal.RATE)].eq(1)
-        with m.If(update & ~self.plan.has_beats):
-            m.d.comb += refusal[_bit(Refusal.COUNT)].eq(1)
-        with m.If(self.plan.has_beats & (command.base + command.count > config.depth)):
-            m.d.comb += refusal[_bit(Refusal.RANGE)].eq(1)
-
-        with m.If(self.take & ~update & ~refusal.any()):
-            m.d.sync += self.floor.eq(command.resolution)
-        return m
+    def _causes(self, command):
+        """Return causes to refuse a command that need nothing but itself."""
+        config = self.config
+        update = command.operation == Operation.UPDATE
+        causes = {
+            Refusal.FRACTION: command.resolution > config.max_resolution,
+            Refusal.RATE: update & (command.rate > config.max_rate),
+            Refusal.COUNT: update & ~command.count.any(),
+        }
+        return reduce(or_, (Mux(found, int(cause), 0) for cause, found in causes.items()))

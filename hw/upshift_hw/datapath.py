@@ -1,32 +1,29 @@
 """The datapath: beats of gradients and weights in, new weights and reports out, never stalled.
 
-    clock 0   a beat starts
-          1   gradients are aligned (q_min: masked and merged)
-          2   steps are rounded, weights are read
-          3   steps are subtracted
-          4   weights are clamped
-          5   weights are written, lanes are counted
-          6-8 counts are added up and queued
-          9   the report is offered
+A beat's gradients are registered, aligned, rounded, subtracted from their weights and clamped;
+`upshift_hw.pipeline` says in which clocks. Beside the lanes, q_min is found, and what happened in
+the lanes is counted once the weights are written.
 
-Whether the weights come from a memory on chip or from outside is not known here: they are asked
-for `read_stage` clocks after the beat and expected one clock later. They are read late, so that
-few clocks lie between a beat and the first beat that may read what it wrote.
+Whether the weights come from a memory on chip or from outside is not known here. They are asked
+for late, so that few clocks lie between a beat and the first beat that may read what it wrote.
 """
 
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from upshift import layout
 from upshift.config import UnitConfig
-from upshift_hw.align import FixedAlign, require_fixed
+from upshift.report import Refusal
+from upshift_hw.align import FloatAlign, align
 from upshift_hw.burst import beat_layout
+from upshift_hw.delay import later
 from upshift_hw.lane import Lane
-from upshift_hw.needed import NeededResolution
+from upshift_hw.needed import needed_resolution
+from upshift_hw.pipeline import pipeline_of
 from upshift_hw.report import ReportCollector
 from upshift_hw.shapes import layout_of, shape_of
 
@@ -42,6 +39,8 @@ class Datapath(wiring.Component):
     ----------
     read_stage : int
         Clocks from a beat to `read_row`.
+    weights_stage : int
+        Clocks from a beat to `weights`.
     latency : int
         Clocks from a beat to `write_row`.
 
@@ -50,13 +49,15 @@ class Datapath(wiring.Component):
     valid, beat, gradients, rate, resolution : In
         A beat starts in this clock.
     read_valid, read_row : Out
-        This row of weights is wanted in the next clock.
+        This row of weights is wanted, ``weights_stage - read_stage`` clocks later.
     weights : In
-        The row asked for in the clock before.
-    write_row, write_mask, new_weights : Out
-        Lanes to write.
+        That row.
+    write_row, write_mask, write_last, new_weights : Out
+        Lanes to write, and whether the beat is the last of its burst.
     started : In
         A command starts: room for its report is reserved.
+    elements, refusal : In
+        What is known of it, in the clock after.
     free : Out
         Another command may start.
     busy : Out
@@ -66,10 +67,11 @@ class Datapath(wiring.Component):
     """
 
     def __init__(self, config: UnitConfig):
-        require_fixed(config)
         self.config = config
-        self.read_stage = 1 + FixedAlign.latency
-        self.latency = self.read_stage + Lane.latency
+        self._cuts = pipeline_of(config)
+        self.read_stage = self._cuts.read_stage
+        self.weights_stage = self._cuts.subtract_stage
+        self.latency = self._cuts.latency
         fields = {f.name: f.width for f in layout.command(config)}
         weights = data.ArrayLayout(shape_of(config.weight), config.lanes)
         super().__init__(
@@ -84,82 +86,115 @@ class Datapath(wiring.Component):
                 "weights": In(weights),
                 "write_row": Out(layout.row_bits(config)),
                 "write_mask": Out(config.lanes),
+                "write_last": Out(1),
                 "new_weights": Out(weights),
                 "started": In(1),
+                "elements": In(fields["count"]),
+                "refusal": In(len(Refusal)),
                 "free": Out(1),
                 "busy": Out(1),
                 "o_report": Out(stream.Signature(layout_of(layout.report(config)))),
             }
         )
 
+    def follow(self, sequencer):
+        """Return the statements that start the beats of a sequencer, but for their gradients."""
+        return [
+            self.valid.eq(sequencer.valid),
+            self.beat.eq(sequencer.beat),
+            self.rate.eq(sequencer.rate),
+            self.resolution.eq(sequencer.resolution),
+        ]
+
     def elaborate(self, platform):
         m = Module()
         m.submodules.reports = reports = ReportCollector(self.config)
         wiring.connect(m, wiring.flipped(self.o_report), reports.o)
 
-        # Stage n holds the beat that started n clocks ago.
+        # Stage n holds the beat that started n clocks ago. Beats are counted once they are
+        # written and their q_min is known.
+        needed = needed_resolution(self.config)
+        counted = max(self.latency, 1 + needed.latency)
         valid, beat = [self.valid], [self.beat]
-        for stage in range(1, self.latency + 1):
+        for stage in range(1, counted + 1):
             valid.append(Signal(name=f"valid_{stage}"))
             beat.append(Signal(self.beat.shape(), name=f"beat_{stage}"))
             m.d.sync += [valid[stage].eq(valid[stage - 1]), beat[stage].eq(beat[stage - 1])]
+        m.d.sync += self.busy.eq(reduce(or_, valid[: self.latency]))
+        # A clock without a beat touches no lane.
+        with m.If(~self.valid):
+            m.d.sync += beat[1].mask.eq(0)
         m.d.comb += [
             self.read_row.eq(beat[self.read_stage].row),
             self.read_valid.eq(valid[self.read_stage]),
-            self.write_row.eq(beat[-1].row),
-            self.write_mask.eq(Mux(valid[-1], beat[-1].mask, 0)),
-            self.busy.eq(reduce(or_, valid[1:])),
+            self.write_row.eq(beat[self.latency].row),
+            self.write_mask.eq(beat[self.latency].mask),
+            self.write_last.eq(beat[self.latency].last),
             self.free.eq(reports.free),
             reports.started.eq(self.started),
-            reports.valid.eq(valid[-1]),
-            reports.beat.eq(beat[-1]),
+            reports.elements.eq(self.elements),
+            reports.refusal.eq(self.refusal),
+            reports.valid.eq(valid[counted]),
+            reports.first.eq(beat[counted].first),
+            reports.last.eq(beat[counted].last),
         ]
 
-        gradients = Signal.like(self.gradients)
+        # A gradient of zero changes nothing and counts nowhere, so that what lies outside a burst
+        # needs no mask behind this register. Without a reset, the clear is all it has to do.
+        gradients = Signal.like(self.gradients, reset_less=True)
+        for lane, inside in enumerate(self.beat.mask):
+            m.d.sync += gradients[lane].eq(Mux(inside, self.gradients[lane], 0))
         rate = Signal.like(self.rate)
         resolution = Signal.like(self.resolution)
-        m.d.sync += [
-            gradients.eq(self.gradients),
-            rate.eq(self.rate),
-            resolution.eq(self.resolution),
-        ]
-        self._lanes(m, reports, gradients=gradients, rate=rate, resolution=resolution)
-        self._needed(m, reports, gradients=gradients, rate=rate, mask=beat[1].mask)
-        return m
+        m.d.sync += [rate.eq(self.rate), resolution.eq(self.resolution)]
+        events = self._lanes(m, gradients=gradients, rate=rate, resolution=resolution)
+        for name, lanes in events.items():
+            port = getattr(reports, name)
+            m.d.comb += port.eq(later(m, lanes, counted - self.latency, name))
 
-    def _lanes(self, m, reports, *, gradients, rate, resolution):
-        """Connect the lanes; gradients, rate and resolution are those of stage 1."""
-        ones = (1 << (self.config.weight.fraction + 1)) - 1
-        low = Signal(self.config.weight.fraction + 1)
-        m.d.sync += low.eq(ones >> resolution)
-        half = low & ~(low >> 1)
-        for j in range(self.config.lanes):
-            m.submodules[f"align{j}"] = align = FixedAlign(self.config)
-            m.submodules[f"lane{j}"] = lane = Lane(self.config)
-            m.d.comb += [
-                align.gradient.eq(gradients[j]),
-                align.rate.eq(rate),
-                lane.steps.eq(align.steps),
-                lane.half.eq(half),
-                lane.low.eq(low),
-                lane.weight.eq(self.weights[j]),
-                self.new_weights[j].eq(lane.new_weight),
-                reports.nonzero[j].eq(lane.nonzero),
-                reports.saturated[j].eq(lane.saturated),
-            ]
-
-    def _needed(self, m, reports, *, gradients, rate, mask):
-        """Connect q_min, delayed until its beat is written."""
-        m.submodules.needed_resolution = needed = NeededResolution(self.config)
+        m.submodules.needed_resolution = needed
         m.d.comb += [
             needed.gradients.eq(gradients),
-            needed.mask.eq(mask),
+            needed.mask.eq(~0),
             needed.rate.eq(rate),
         ]
-        valid, value = needed.valid, needed.needed
-        for stage in range(1 + needed.latency, self.latency):
-            later_valid = Signal(name=f"needed_valid_{stage + 1}")
-            later_value = Signal.like(value, name=f"needed_{stage + 1}")
-            m.d.sync += [later_valid.eq(valid), later_value.eq(value)]
-            valid, value = later_valid, later_value
-        m.d.comb += [reports.needed_valid.eq(valid), reports.needed.eq(value)]
+        rest = counted - 1 - needed.latency
+        m.d.comb += [
+            reports.needed_valid.eq(later(m, needed.valid, rest, "needed_valid")),
+            reports.needed.eq(later(m, needed.needed, rest, "needed")),
+        ]
+        return m
+
+    def _lanes(self, m, *, gradients, rate, resolution):
+        """Connect the lanes and return what is to be counted, a bit per lane, when written.
+
+        Gradients, rate and resolution are those of stage 1.
+        """
+        resolution = later(m, resolution, self._cuts.align - 1, "resolution")
+        bits = self.config.weight.fraction + 1
+        half, low = Signal(bits), Signal(bits)
+        m.d.sync += [
+            half.eq((1 << (bits - 1)) >> resolution),
+            low.eq(((1 << bits) - 1) >> resolution),
+        ]
+        lanes = [Lane(self.config) for _ in range(self.config.lanes)]
+        late_low = later(m, low, lanes[0].low_delay, "low")
+        events = {name: [] for name in ("nonzero", "saturated")}
+        for j in range(self.config.lanes):
+            m.submodules[f"align{j}"] = aligned = align(self.config, self._cuts.align)
+            m.submodules[f"lane{j}"] = lane = lanes[j]
+            m.d.comb += [
+                aligned.gradient.eq(gradients[j]),
+                aligned.rate.eq(rate),
+                lane.steps.eq(aligned.steps),
+                lane.half.eq(half),
+                lane.low.eq(late_low),
+                lane.weight.eq(self.weights[j]),
+                self.new_weights[j].eq(lane.new_weight),
+            ]
+            events["nonzero"].append(lane.nonzero)
+            events["saturated"].append(lane.saturated)
+            if isinstance(aligned, FloatAlign):
+                bit = later(m, aligned.nonfinite, lane.latency, f"nonfinite{j}")
+                events.setdefault("nonfinite", []).append(bit)
+        return {name: Cat(bits) for name, bits in events.items()}

@@ -1,51 +1,66 @@
 """One lane of the datapath: round the aligned step, subtract it, clamp the weight.
 
-    steps --> + half, clear low bits --> [R] --> weight - R/2 --> [D] --> clamp --> [W]
+    steps --> half bit --> ([H]) --> low bits = half bit --> [R] --> weight - R --> [D] --> clamp
 
-Brackets are registers. `half` and `low` depend on the resolution alone and are decoded once for
-all lanes.
+Brackets are registers, those in parentheses depend on the pipeline's depth.
+
+Rounding half up needs no adder: the bits below a step are replaced by copies of the half bit, the
+highest of them. With one bit below the weight's point on both sides, the subtraction then borrows
+exactly when the step is to be rounded up.
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from upshift.config import UnitConfig
+from upshift_hw.delay import later
+from upshift_hw.pipeline import pipeline_of
 from upshift_hw.shapes import shape_of
 
 
 class Lane(wiring.Component):
     """Update one weight per clock.
 
-    Latency three clocks from `steps` to `new_weight`, one clock less from `weight`; throughput
-    one weight per clock.
-
     Parameters
     ----------
     config : UnitConfig
+
+    Attributes
+    ----------
+    latency : int
+        Clocks from `steps` to `new_weight`.
+    weight_delay : int
+        Clocks from `steps` to `weight`.
+    low_delay : int
+        Clocks from `steps` to `low`.
 
     Members
     -------
     steps : In
         Aligned step, B+2 bits, one bit below the weight's point.
     half : In
-        Half a quantization step: the one bit F-q.
+        Half a quantization step: the one bit F-q. With `steps`.
     low : In
-        The bits that rounding clears: 0 to F-q.
+        The bits from half a step downwards: 0 to F-q.
     weight : In
-        Old weight, one clock after `steps`.
+        Old weight.
     new_weight : Out
-        Three clocks after `steps`.
     nonzero : Out
         The quantized step is not zero; with `new_weight`.
     saturated : Out
         The weight was clamped; with `new_weight`.
     """
 
-    latency = 3
-
     def __init__(self, config: UnitConfig):
         self.config = config
+        self._cuts = pipeline_of(config)
+        self.weight_delay = self._cuts.round
+        self.low_delay = self._cuts.round - 1
+        self.latency = self._cuts.round + 1 + self._cuts.clamp
         fraction = config.weight.fraction
         super().__init__(
             {
@@ -63,24 +78,32 @@ class Lane(wiring.Component):
         m = Module()
         fmt = self.config.weight
 
-        rounded = Signal(signed(fmt.width + 3))
-        above = Const(-1, len(rounded) - len(self.low))
-        m.d.sync += rounded.eq((self.steps + self.half) & Cat(~self.low, above))
+        half_bit = later(m, (self.steps & self.half).any(), self.low_delay, "half_bit")
+        steps = later(m, self.steps, self.low_delay, "late_steps")
+        low = Cat(self.low, 0).as_signed()
+        rounded = (steps & ~low) | (low & half_bit.replicate(len(steps)).as_signed())
+        step = Signal(signed(len(steps)))
+        m.d.sync += step.eq(rounded)
 
-        # Rounding cannot leave [-2**(B+1), 2**(B+1)], so half of it and a weight fit B+2 bits.
-        exact = Signal(signed(fmt.width + 2))
-        step_nonzero = Signal()
-        m.d.sync += [
-            exact.eq(self.weight - (rounded >> 1)),
-            step_nonzero.eq(rounded.any()),
-        ]
+        # The lowest bit of the difference has done its work by its borrow.
+        difference = Signal(signed(fmt.width + 3))
+        m.d.comb += difference.eq(Cat(0, self.weight).as_signed() - step)
+        exact = later(m, difference[1:], self._cuts.clamp, "exact")
+
+        # The rounded step is zero when all its bits are the same, which four by four bits tell
+        # that have one in common with the next four.
+        fours = (step[at : at + 4] for at in range(0, len(step) - 1, 3))
+        differs = reduce(or_, (four.any() & ~four.all() for four in fours))
 
         # A number fits B bits when all bits from B-1 upwards are the same.
+        moves = later(m, differs, self._cuts.clamp, "step_differs")
         top = exact[fmt.width - 1 :]
         overflow = top.any() & ~top.all()
         m.d.sync += [
             self.new_weight.eq(Mux(overflow, Mux(exact[-1], fmt.min, fmt.max), exact)),
-            self.saturated.eq(overflow),
-            self.nonzero.eq(step_nonzero),
+            # A step of zero never overflows; saying so keeps weights that nobody knows yet out of
+            # the count in simulation.
+            self.saturated.eq(overflow & moves),
+            self.nonzero.eq(moves),
         ]
         return m

@@ -4,14 +4,19 @@ A command reserves room for its report before it starts, so the pipeline never h
 one: the counts of a burst fall into a queue that is known to have a free place.
 """
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import fifo, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from upshift import layout
 from upshift.config import UnitConfig
-from upshift_hw.burst import beat_layout
+from upshift.formats import Float
+from upshift_hw.delay import later
 from upshift_hw.shapes import layout_of
+
+_EARLY = ("elements", "refusal")  # fields that are known when a command starts
+_GROUP = 8  # lanes that are counted in one clock
 
 
 def popcount(bits):
@@ -30,19 +35,24 @@ class ReportCollector(wiring.Component):
     ----------
     config : UnitConfig
     slots : int
-        Reports that may be under way or waiting. One-beat bursts keep the full rate while
-        `slots` exceeds the clocks from a command's start to its report.
+        Reports that may be under way or waiting behind the one that is offered, a power of two.
+        One-beat bursts keep the full rate while `slots` exceeds the clocks from a command's start
+        to its report.
 
     Members
     -------
     started : In
         A command starts: reserve a slot.
+    elements, refusal : In
+        What is known of it, in the clock after.
     free : Out
         Another command may start.
-    valid, beat : In
-        A beat has reached the write stage.
+    valid, first, last : In
+        A beat of a command has reached the write stage.
     nonzero, saturated : In
-        One bit per lane, for lanes in the beat's mask and outside it alike.
+        One bit per lane, zero for lanes outside the burst.
+    nonfinite : In
+        The same, if gradients are floating-point.
     needed_valid, needed : In
         q_min of the beat.
     o : Out(stream)
@@ -52,17 +62,20 @@ class ReportCollector(wiring.Component):
     def __init__(self, config: UnitConfig, *, slots: int = 16):
         self.config = config
         self.slots = slots
-        fields = {f.name: f for f in layout.report(config)}
         report = layout_of(layout.report(config))
+        self._events = ["nonzero", "saturated"]
+        if isinstance(config.gradient, Float):
+            self._events.append("nonfinite")
         super().__init__(
-            {
+            {name: In(config.lanes) for name in self._events}
+            | {name: In(report[name].shape) for name in _EARLY}
+            | {
                 "started": In(1),
-                "free": Out(1),
+                "free": Out(1, init=1),
                 "valid": In(1),
-                "beat": In(beat_layout(config)),
-                "nonzero": In(config.lanes),
-                "saturated": In(config.lanes),
-                "needed_valid": In(fields["needed_valid"].width),
+                "first": In(1),
+                "last": In(1),
+                "needed_valid": In(1),
                 "needed": In(report["needed"].shape),
                 "o": Out(stream.Signature(report)),
             }
@@ -70,50 +83,111 @@ class ReportCollector(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        report = self.o.payload.shape()
-
-        # One clock to count the lanes of a beat, one to add the beat to its burst.
-        counts = {
-            "elements": self.beat.mask,
-            "nonzero": self.beat.mask & self.nonzero,
-            "saturated": self.beat.mask & self.saturated,
+        # Lanes are counted in one clock, or in two where there are many.
+        clocks = 1 if self.config.lanes <= _GROUP else 2
+        valid = later(m, self.valid, clocks, "valid")
+        first = later(m, self.first, clocks, "first")
+        last = later(m, self.last, clocks, "last")
+        found = {
+            name: self._add(m, name, self._count(m, name), valid, first) for name in self._events
         }
-        valid = Signal(name="counted_valid")
-        beat = Signal.like(self.beat, name="counted_beat")
-        needed_valid = Signal(name="counted_needed_valid")
-        needed = Signal.like(self.needed, name="counted_needed")
-        m.d.sync += [
-            valid.eq(self.valid),
-            beat.eq(self.beat),
-            needed_valid.eq(self.needed_valid),
-            needed.eq(self.needed),
-        ]
-        total = Signal(report)
-        complete = Signal()
-        for name, lanes in counts.items():
-            count = Signal(range(self.config.lanes + 1), name=f"beat_{name}")
-            m.d.sync += count.eq(popcount(lanes))
-            with m.If(valid):
-                m.d.sync += total[name].eq(Mux(beat.first, 0, total[name]) + count)
-        with m.If(valid):
-            m.d.sync += total.refusal.eq(beat.refusal)
-            with m.If(beat.first | (needed_valid & ~total.needed_valid)):
-                m.d.sync += [total.needed_valid.eq(needed_valid), total.needed.eq(needed)]
-            with m.Elif(needed_valid & (needed < total.needed)):
-                m.d.sync += total.needed.eq(needed)
-        m.d.sync += complete.eq(valid & beat.last)
-
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=report.size, depth=self.slots)
-        m.d.comb += [
-            queue.w_en.eq(complete),
-            queue.w_data.eq(total),
-            self.o.valid.eq(queue.r_rdy),
-            self.o.payload.eq(queue.r_data),
-            queue.r_en.eq(self.o.ready),
-        ]
-
-        reserved = Signal(range(self.slots + 1))
-        left = self.o.valid & self.o.ready
-        m.d.sync += reserved.eq(reserved + self.started - left)
-        m.d.comb += self.free.eq(reserved != self.slots)
+        found |= self._smallest(m, clocks, valid, first)
+        self._queue(m, found, complete=later(m, valid & last, 2, "complete"))
         return m
+
+    def _count(self, m, name):
+        """Count the lanes of a beat."""
+        lanes = getattr(self, name)
+        groups = [
+            later(m, popcount(lanes[at : at + _GROUP]), 1, f"{name}_from_{at}")
+            for at in range(0, len(lanes), _GROUP)
+        ]
+        return groups[0] if len(groups) == 1 else later(m, sum(groups), 1, f"{name}_of_beat")
+
+    def _add(self, m, name, count, valid, first):
+        """Add a beat to its burst, which takes two clocks: low bits first, then their carries."""
+        low = Signal(len(count), name=f"{name}_low")
+        carry = Signal(name=f"{name}_carry")
+        width = len(self.o.payload[name])
+        high = Signal(max(width - len(low), 0), name=f"{name}_high")
+        with m.If(valid):
+            m.d.sync += Cat(low, carry).eq(Mux(first, 0, low) + count)
+        was_valid = later(m, valid, 1, f"{name}_valid")
+        was_first = later(m, first, 1, f"{name}_first")
+        with m.If(was_valid):
+            with m.If(was_first):
+                m.d.sync += high.eq(0)  # one beat alone has no carry
+            with m.Else():
+                m.d.sync += high.eq(high + carry)
+        return Cat(later(m, low, 1, f"{name}_low"), high)[:width]
+
+    def _smallest(self, m, clocks, valid, first):
+        """Find the smallest q_min of a burst: upper bits first, lower ones a clock later."""
+        needed = self.needed
+        # No q_min is larger than any, and the sign counts the other way round.
+        key = Cat(needed[:-1], ~needed[-1], ~self.needed_valid)
+        key = later(m, key, clocks, "key")
+        half = len(key) // 2
+        upper, upper_least = key[half:], Signal(len(key) - half)
+        lower, lower_least = later(m, key[:half], 1, "lower"), Signal(half)
+        less, tie = Signal(), Signal()
+        m.d.comb += less.eq(valid & (first | (upper < upper_least)))
+        m.d.sync += tie.eq(valid & (upper == upper_least))
+        with m.If(less):
+            m.d.sync += upper_least.eq(upper)
+        with m.If(later(m, less, 1, "less") | (tie & (lower < lower_least))):
+            m.d.sync += lower_least.eq(lower)
+        least = Cat(lower_least, later(m, upper_least, 1, "upper_least"))
+        return {
+            "needed_valid": ~least[-1],
+            "needed": Cat(least[:-2], ~least[-2]).as_signed(),
+        }
+
+    def _queue(self, m, found, complete):
+        """Queue reports: what starts and what completes each has its place and its pointer."""
+        report = self.o.payload.shape()
+        early = data.StructLayout({name: report[name].shape for name in _EARLY})
+        rest = data.StructLayout({name: report[name].shape for name in found})
+        started = Signal(range(self.slots))
+        completed, fetched = Signal(range(2 * self.slots)), Signal(range(2 * self.slots))
+        # The slots that are reserved, but for a start in the clock before; one that is given back
+        # counts a clock later as well.
+        reserved, starts, leaves = Signal(range(self.slots + 1)), Signal(), Signal()
+        after = Signal.like(reserved)
+
+        # A slot is written only once it has been fetched, never in a clock that reads it.
+        fetch = Signal()
+        words = {}
+        for name, shape, enable, place in (
+            ("early", early, starts, started),
+            ("rest", rest, complete, completed),
+        ):
+            memory = Memory(shape=shape, depth=self.slots, init=[])
+            m.submodules[name] = memory
+            write, read = memory.write_port(), memory.read_port()
+            m.d.comb += [
+                write.en.eq(enable),
+                write.addr.eq(place),
+                read.en.eq(~self.o.valid | self.o.ready),
+                read.addr.eq(fetched),
+            ]
+            m.d.sync += place.eq(place + enable)
+            words[name] = write.data
+            for field in shape.members:
+                m.d.comb += self.o.payload[field].eq(read.data[field])
+        m.d.comb += [
+            words["early"].elements.eq(self.elements),
+            words["early"].refusal.eq(self.refusal),
+            *(words["rest"][name].eq(value) for name, value in found.items()),
+            fetch.eq((completed != fetched) & (~self.o.valid | self.o.ready)),
+            after.eq(reserved + starts - leaves),
+        ]
+        m.d.sync += [
+            fetched.eq(fetched + fetch),
+            starts.eq(self.started),
+            leaves.eq(fetch),
+            leaves.eq(fetch),
+            reserved.eq(after),
+            self.free.eq(~(after[-1] | (self.started & after[:-1].all()))),
+            self.o.valid.eq(fetch | (self.o.valid & ~self.o.ready)),
+        ]

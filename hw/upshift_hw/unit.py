@@ -4,16 +4,18 @@ A sequencer turns commands into beats, the weight memory gives and takes rows, t
 between them updates one row per clock. The host reaches the memory between bursts.
 """
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from upshift import layout, registers
+from upshift import layout
 from upshift.config import UnitConfig
+from upshift.formats import Raw
 from upshift_hw.burst import BurstSequencer
 from upshift_hw.datapath import Datapath
-from upshift_hw.memory import WeightMemory
-from upshift_hw.registers import Bus, RegisterBank
+from upshift_hw.memory import Ram, WeightMemory
+from upshift_hw.registers import Bus, UnitRegisters
+from upshift_hw.row_queue import RowQueue
 from upshift_hw.shapes import layout_of, shape_of
 
 
@@ -30,6 +32,11 @@ class UpdateUnit(wiring.Component):
     Parameters
     ----------
     config : UnitConfig
+        With resident weights.
+    init : ndarray of int64, shape (depth,), optional
+        Raw weights that the memory holds once the FPGA is configured; unknown if left out.
+    ram : {"inferred", "dp16kd"}, optional
+        See `upshift_hw.memory.WeightMemory`.
 
     Attributes
     ----------
@@ -50,16 +57,31 @@ class UpdateUnit(wiring.Component):
         Host accesses to rows of weights.
     o_weights : Out(stream)
         Rows that were read, in order.
+    o_updates : Out(stream)
+        With ``config.updates``: each row that an accepted burst writes, in order. A beat starts
+        only when there is room for its row.
     bus : In(Bus)
         Registers.
+
+    Raises
+    ------
+    ValueError
+        If the weights are not resident, or `init` does not fit.
     """
 
-    def __init__(self, config: UnitConfig):
+    def __init__(self, config: UnitConfig, init: Raw | None = None, ram: Ram | None = None):
+        if config.memory != "resident":
+            raise ValueError(f"an UpdateUnit holds its weights: they cannot be {config.memory}")
         self.config = config
+        self._memory = WeightMemory(config, init, ram)
         self._datapath = Datapath(config)
         self.latency = self._datapath.latency
         # A row is read late, and can be read again once it is written.
-        self.distance = self.latency - self._datapath.read_stage + 1
+        self.distance = self.latency + 1 - self._datapath.read_stage
+        updates = {}
+        if config.updates:
+            self._updates = RowQueue(layout_of(layout.updates(config)), delay=self.latency)
+            updates = {"o_updates": Out(self._updates.o.signature)}
         super().__init__(
             {
                 "i_command": In(stream.Signature(layout_of(layout.command(config)))),
@@ -73,80 +95,80 @@ class UpdateUnit(wiring.Component):
                 ),
                 "bus": In(Bus),
             }
+            | updates
         )
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.sequencer = sequencer = BurstSequencer(self.config, distance=self.distance)
-        m.submodules.memory = memory = WeightMemory(self.config)
+        m.submodules.memory = memory = self._memory
+        m.submodules.registers = registers = UnitRegisters(self.config)
         m.submodules.datapath = datapath = self._datapath
         wiring.connect(m, wiring.flipped(self.i_command), sequencer.command)
         wiring.connect(m, wiring.flipped(self.o_report), datapath.o_report)
+        wiring.connect(m, wiring.flipped(self.bus), registers.bus)
+        room = self._send_updates(m, sequencer, datapath) if self.config.updates else 1
         m.d.comb += [
-            sequencer.gradient_valid.eq(self.i_gradients.valid),
-            self.i_gradients.ready.eq(sequencer.gradient_ready),
+            sequencer.gradient_valid.eq(self.i_gradients.valid & room),
+            self.i_gradients.ready.eq(sequencer.gradient_ready & room),
             sequencer.report_free.eq(datapath.free),
             datapath.started.eq(sequencer.started),
-            datapath.valid.eq(sequencer.valid),
-            datapath.beat.eq(sequencer.beat),
-            datapath.rate.eq(sequencer.rate),
-            datapath.resolution.eq(sequencer.resolution),
+            datapath.elements.eq(sequencer.elements),
+            datapath.refusal.eq(sequencer.refused),
+            *datapath.follow(sequencer),
             datapath.gradients.eq(self.i_gradients.payload),
-            memory.read_row.eq(datapath.read_row),
-            memory.read_enable.eq(datapath.read_valid),
             datapath.weights.eq(memory.read_weights),
             memory.write_row.eq(datapath.write_row),
             memory.write_mask.eq(datapath.write_mask),
             memory.write_weights.eq(datapath.new_weights),
         ]
         busy = Signal()
-        m.d.comb += busy.eq(sequencer.active | datapath.busy)
-        self._host(m, busy, memory, sequencer)
-        self._registers(m, busy, sequencer)
+        m.d.comb += [
+            busy.eq(sequencer.underway | datapath.busy),
+            registers.busy.eq(sequencer.active | busy),
+            registers.beat.eq(self.i_gradients.valid & self.i_gradients.ready),
+            *registers.follow(sequencer),
+        ]
+        self._host(m, busy, memory, sequencer, datapath)
         return m
 
-    def _host(self, m, busy, memory, sequencer):
-        """Serve host accesses between bursts, over the ports of the memory that are idle then."""
-        read_waits = Signal()
-        access = self.i_access.payload
+    def _send_updates(self, m, sequencer, datapath):
+        """Send the rows that are written; return whether there is room for another."""
+        m.submodules.updates = updates = self._updates
+        wiring.connect(m, wiring.flipped(self.o_updates), updates.o)
         m.d.comb += [
-            sequencer.hold.eq(self.i_access.valid | read_waits),
-            self.i_access.ready.eq(~busy & (~read_waits | self.o_weights.ready)),
-            self.o_weights.valid.eq(read_waits),
-            self.o_weights.payload.eq(memory.read_weights),
+            updates.start.eq(sequencer.valid & sequencer.beat.mask.any()),
+            updates.row.row.eq(datapath.write_row),
+            updates.row.mask.eq(datapath.write_mask),
+            updates.row.last.eq(datapath.write_last),
+            updates.row.weights.eq(Cat(datapath.new_weights)),
         ]
-        with m.If(self.o_weights.ready):
-            m.d.sync += read_waits.eq(0)
-        with m.If(self.i_access.valid & self.i_access.ready):
-            m.d.comb += memory.read_row.eq(access.row)
-            with m.If(access.write):
-                m.d.comb += [
-                    memory.write_row.eq(access.row),
-                    memory.write_mask.eq(access.mask),
-                    Cat(memory.write_weights).eq(access.weights),
-                ]
-            with m.Else():
-                m.d.comb += memory.read_enable.eq(1)
-                m.d.sync += read_waits.eq(1)
+        return updates.room
 
-    def _registers(self, m, busy, sequencer):
-        """Connect the register bank and count clocks."""
-        m.submodules.bank = bank = RegisterBank()
-        wiring.connect(m, wiring.flipped(self.bus), bank.bus)
-        identity = registers.identity(self.config)
+    def _host(self, m, busy, memory, sequencer, datapath):
+        """Serve host accesses between bursts, over the ports of the memory that are idle then."""
+        access, answer = self.i_access, self.o_weights
+        transfer, starts, coming, waits = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            bank.magic_value.eq(identity["magic"]),
-            Cat(bank.version_gateware, bank.version_protocol).eq(identity["version"]),
-            bank.digest_high_value.eq(identity["digest_high"]),
-            bank.digest_low_value.eq(identity["digest_low"]),
-            bank.status_busy.eq(busy),
-            bank.status_floor.eq(sequencer.floor),
-            bank.error_refusal.eq(sequencer.refused),
+            transfer.eq(access.valid & access.ready),
+            starts.eq(transfer & ~access.payload.write),
+            # The port that reads for the datapath is the host's while no beat is there.
+            # It may read anything while no row is on its way or waiting for the host.
+            memory.read_enable.eq(datapath.read_valid | ~(coming | (waits & ~answer.ready))),
+            memory.read_row.eq(Mux(datapath.read_valid, datapath.read_row, access.payload.row)),
+            memory.host_write.eq(transfer & access.payload.write),
+            memory.host_mask.eq(access.payload.mask),
+            Cat(memory.host_weights).eq(access.payload.weights),
         ]
-        for port, event in (
-            (bank.clocks_value, sequencer.counting),
-            (bank.beats_value, self.i_gradients.valid & self.i_gradients.ready),
-            (bank.stalls_value, sequencer.stalled),
-            (bank.waits_value, sequencer.waiting),
-        ):
-            m.d.sync += port.eq(port + event)
+        # With an output register, the row is one clock on its way.
+        comes = starts
+        if memory.latency == 2:
+            m.d.sync += coming.eq(starts)
+            comes = coming
+        m.d.sync += waits.eq(comes | (waits & ~answer.ready))
+        m.d.comb += [
+            sequencer.hold.eq(access.valid | coming | waits),
+            access.ready.eq(sequencer.held & ~busy & ~coming & (~waits | answer.ready)),
+            answer.valid.eq(waits),
+            answer.payload.eq(memory.read_weights),
+        ]

@@ -32,21 +32,18 @@ def run():
 def pipe(run):
     """Function that feeds a pipeline with new inputs every clock and returns its outputs.
 
-    Inputs are dictionaries of port values. ``late`` names ports that belong to the clock after.
+    Inputs are dictionaries of port values. ``late`` has the clocks by which ports come later.
     Output n is what the ports show `latency` clocks after input n.
     """
 
-    def pipe(component, inputs, outputs, *, latency, late=()):
+    def pipe(component, inputs, outputs, *, latency, late=None):
         results = []
 
         async def testbench(context, reset):
             for clock in range(len(inputs) + latency - 1):
-                for name, value in inputs[min(clock, len(inputs) - 1)].items():
-                    if name not in late:
-                        context.set(getattr(component, name), value)
-                if late and 1 <= clock <= len(inputs):
-                    for name in late:
-                        context.set(getattr(component, name), inputs[clock - 1][name])
+                for name in inputs[0]:
+                    of = min(max(clock - (late or {}).get(name, 0), 0), len(inputs) - 1)
+                    context.set(getattr(component, name), inputs[of][name])
                 await context.tick()
                 if clock >= latency - 1:
                     results.append(tuple(context.get(getattr(component, o)) for o in outputs))

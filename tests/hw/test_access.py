@@ -74,7 +74,7 @@ def read_of(row):
     return layout.pack(layout.access(CONFIG), {"row": row})
 
 
-@pytest.mark.parametrize("after", [3, 6, 11])
+@pytest.mark.parametrize("after", [6, 9, 14])
 def test_a_write_waits_for_the_burst_in_progress_and_goes_before_the_next(after):
     async def script(driver):
         # Row 9 is the last of the first burst and the first of the second.
@@ -100,7 +100,7 @@ def test_a_write_waits_for_the_burst_in_progress_and_goes_before_the_next(after)
 
 def test_a_read_sees_the_last_write_of_the_burst_and_holds_the_next_until_it_is_taken():
     async def script(driver):
-        traffic = Traffic(driver, [burst(0, 40), burst(36, 28)], read_of(9), 4)
+        traffic = Traffic(driver, [burst(0, 40), burst(36, 28)], read_of(9), 7)
         for _ in range(60):
             await traffic.step(take_row=False)
         assert traffic.accessed is not None
@@ -114,12 +114,12 @@ def test_a_read_sees_the_last_write_of_the_burst_and_holds_the_next_until_it_is_
     on_unit(script)
 
 
-def test_an_access_to_an_idle_unit_is_served_at_once():
+def test_an_access_to_an_idle_unit_is_served_in_the_next_clock():
     async def script(driver):
         traffic = Traffic(driver, [], read_of(3), 2)
         for _ in range(6):
             await traffic.step()
-        assert (traffic.accessed, traffic.answered) == (2, 3)
+        assert (traffic.accessed, traffic.answered) == (3, 4)
         assert traffic.row == [12, 13, 14, 15]
 
     on_unit(script)
@@ -176,9 +176,10 @@ def test_status_is_busy_until_the_last_weight_is_written():
         while len(traffic.reports) < 1:
             await traffic.step()
             busy.append(driver.context.get(driver.unit.bus.read_data) & 1)
-        # In progress from the clock before the first beat to the last write.
+        # In progress from two clocks before the first beat to the last write, and shown a clock
+        # later.
         first, last = busy.index(1), len(busy) - 1 - busy[::-1].index(1)
-        assert first == traffic.beats[0]
+        assert first == traffic.beats[0] - 1
         assert last == traffic.beats[-1] + LATENCY
         assert all(busy[first : last + 1])
 

@@ -18,18 +18,20 @@ def verilog(fault: int | None = None) -> str:
 def test_modules_are_shared_and_the_top_comes_first():
     assert re.findall(r"^module (\S+)", verilog(), re.M) == [
         "upshift",
-        "upshift_align",
-        "upshift_bank",
-        "upshift_lane",
+        "upshift_datapath",
+        "upshift_datapath_align",
+        "upshift_datapath_lane",
+        "upshift_datapath_needed_resolution",
+        "upshift_datapath_reports",
         "upshift_memory",
-        "upshift_needed_resolution",
-        "upshift_reports",
-        "upshift_reports_queue",
+        "upshift_registers",
+        "upshift_registers_bank",
+        "upshift_registers_counters",
         "upshift_sequencer",
         "upshift_sequencer_command_check",
         "upshift_sequencer_hazards",
     ]
-    assert len(re.findall(r"^  upshift_lane lane\d \(", verilog(), re.M)) == SMALL.lanes
+    assert len(re.findall(r"^  upshift_datapath_lane lane\d \(", verilog(), re.M)) == SMALL.lanes
 
 
 def test_names_are_plain_verilog():
@@ -47,7 +49,7 @@ def test_clock_and_reset_come_first_and_streams_stay_together():
 
 
 def test_resets_are_written_as_resets():
-    lane = re.search(r"^module upshift_lane .*?^endmodule", verilog(), re.M | re.S)[0]
+    lane = re.search(r"^module upshift_datapath_lane .*?^endmodule", verilog(), re.M | re.S)[0]
     assert "if (rst) new_weight <= 8'h00;" in lane
 
 

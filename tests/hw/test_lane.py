@@ -20,15 +20,15 @@ def outputs(steps, weight, resolution, fmt):
     return new, int(quantized != 0), int(new != exact)
 
 
-def check(pipe, fmt, cases):
+def check(pipe, fmt, cases, pipeline=5):
     inputs = []
     for steps, weight, resolution in cases:
         half = 1 << (fmt.fraction - resolution)
         inputs.append({"steps": steps, "weight": weight, "half": half, "low": 2 * half - 1})
-    lane = Lane(UnitConfig(weight=fmt))
+    lane = Lane(UnitConfig(weight=fmt, pipeline=pipeline))
     ports = ["new_weight", "nonzero", "saturated"]
-    # The weight comes one clock after the step: `late`.
-    results = pipe(lane, inputs, ports, latency=Lane.latency, late=["weight"])
+    late = {"weight": lane.weight_delay, "low": lane.low_delay}
+    results = pipe(lane, inputs, ports, latency=lane.latency, late=late)
     assert results == [outputs(*case, fmt) for case in cases]
 
 
@@ -42,9 +42,17 @@ def test_every_input_of_small_formats(pipe, rng, width, fraction):
 
 
 @pytest.mark.parametrize(
-    "fmt", [Fixed(18, 16), Fixed(32, 32), Fixed(32, 0), Fixed(25, 24)], ids=str
+    ("fmt", "pipeline"),
+    [
+        (Fixed(18, 16), 5),
+        (Fixed(32, 32), 4),
+        (Fixed(32, 0), 6),
+        (Fixed(25, 24), 7),
+        (Fixed(16, 12), 8),
+    ],
+    ids=str,
 )
-def test_wide_formats(pipe, rng, fmt):
+def test_wide_formats_and_every_depth(pipe, rng, fmt, pipeline):
     limit = 1 << (fmt.width + 1)
     ends = product((-limit, -1, 0, 1, limit - 1), (fmt.min, fmt.max), (0, fmt.fraction))
     cases = list(ends)
@@ -52,4 +60,4 @@ def test_wide_formats(pipe, rng, fmt):
         steps = int(rng.integers(-limit, limit) >> rng.integers(fmt.width + 2))
         weight = int(rng.integers(fmt.min, fmt.max + 1))
         cases.append((steps, weight, int(rng.integers(fmt.fraction + 1))))
-    check(pipe, fmt, cases)
+    check(pipe, fmt, cases, pipeline)

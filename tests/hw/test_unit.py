@@ -1,5 +1,7 @@
 """The update unit in Amaranth's simulator: equal to the model, and as fast as it says."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,9 @@ CONFIGS = {
     "all fraction": UnitConfig(
         lanes=2, depth=64, weight=Fixed(32, 32), gradient=Fixed(32, 0), max_rate=63
     ),
+    "bfloat16": UnitConfig(lanes=8, depth=64, gradient=bfloat16, max_rate=20),
+    "float32": UnitConfig(lanes=32, depth=64, gradient=float32, weight=Fixed(16, 12)),
+    "one lane, bfloat16": UnitConfig(lanes=1, depth=5, gradient=bfloat16, weight=Fixed(2, 2)),
 }
 PAUSES = {
     "full rate": {},
@@ -60,12 +65,6 @@ def test_equals_the_model(name, pauses, count, seed):
     assert (counters["stalls"] > 0) == bool(PAUSES[pauses])
 
 
-@pytest.mark.parametrize("gradient", [bfloat16, float32], ids=str)
-def test_float_gradients_are_refused_when_the_unit_is_made(gradient):
-    with pytest.raises(ValueError, match=f"takes fixed-point gradients, not {gradient}"):
-        UpdateUnit(UnitConfig(gradient=gradient))
-
-
 def run(config, script, **options):
     """Run an async script on a unit whose weights count up from zero; return what it returns."""
     results = []
@@ -86,6 +85,26 @@ def test_documented_distances():
     unit = UpdateUnit(SMALL)
     assert (unit.distance, unit.latency) == (DISTANCE, LATENCY)
     unit.elaborate(None)
+
+
+@pytest.mark.parametrize(("pipeline", "distance"), [(4, 3), (5, DISTANCE), (6, 4), (7, 5), (8, 5)])
+def test_every_depth_keeps_the_rules(pipeline, distance, seed):
+    config = dataclasses.replace(SMALL, pipeline=pipeline)
+    unit = UpdateUnit(config)
+    assert (unit.latency, unit.distance) == (pipeline, distance)
+    unit.elaborate(None)
+    some = [burst(8, 4) for _ in range(4)] + [burst(4 * (n % 16), 4, n) for n in range(40)]
+    taken, counters = traffic(some, config)
+    assert np.diff(taken)[:3].tolist() == [distance] * 3
+    assert max(np.diff(taken)) <= distance
+    assert counters["beats"] == 44
+    assert counters["stalls"] == 0
+    weights = vectors.initial_weights(config, seed)
+    some = vectors.standard(config, 12, seed)
+    result = simulate(config, weights, some, seed=seed, idle=0.2, stall=0.5)
+    expected, reports = vectors.expect(config, weights, some)
+    assert result.reports == reports
+    assert np.array_equal(result.weights, expected)
 
 
 # -- throughput -----------------------------------------------------------------------------------
@@ -192,7 +211,7 @@ def test_reports_are_never_lost_while_nobody_takes_them():
         return beats, reports, await driver.counters()
 
     beats, reports, counters = run(SMALL, script)
-    started = 16  # report slots
+    started = 17  # 16 report slots, and one report is offered
     assert beats == sum(SMALL.beats(n % 60, 1 + n % 4) for n in range(started))
     assert counters["stalls"] > 300
     assert counters["clocks"] == counters["beats"] + counters["stalls"] + counters["waits"]

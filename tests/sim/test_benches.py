@@ -13,7 +13,7 @@ from upshift.formats import Fixed
 from upshift.vectors import initial_weights, random_vectors
 from upshift_sim.bench import runner, vectors_file
 from upshift_sim.bench.runner import BenchError, SimulatorMissingError
-from upshift_sim.bench.unit_bins import Bin, required
+from upshift_sim.bench.unit_bins import FLOATING, RESIDENT, STREAMED, Bin, required
 from upshift_sim.bench.vectors_file import Expected, Recorded
 
 CONFIGS = {
@@ -22,6 +22,8 @@ CONFIGS = {
     "1 lane": UnitConfig(lanes=1, weight=Fixed(8, 8), gradient=Fixed(9, 3), depth=24, max_rate=10),
 }
 SMALL = CONFIGS["4 lanes"]
+CONFIGS["streamed"] = dataclasses.replace(SMALL, depth=128, memory="streamed")
+CONFIGS["updates"] = dataclasses.replace(SMALL, updates=True)
 PAUSES = [*itertools.product((False, True), repeat=2)]
 FAULTS = (1, 2, 3)
 
@@ -55,6 +57,7 @@ def check(result, config):
     assert result.bursts >= result.reports
     assert result.weights > config.depth
     assert result.elements > result.reports
+    assert (result.rows > 200) == (config.memory == "streamed" or config.updates)
     assert all(result.coverage[name] for name in required(config))
 
 
@@ -74,9 +77,10 @@ def test_icarus(config, idle, stall, seed, tmp_path):
     check(result, config)
 
 
-def test_verilator(seed, tmp_path):
+@pytest.mark.parametrize("name", ["8 lanes", "streamed", "updates"])
+def test_verilator(name, seed, tmp_path):
     """All four cases from one build, each in its own directory; one is also run in Icarus."""
-    config = CONFIGS["8 lanes"]
+    config = CONFIGS[name]
     options = {
         "seed": seed,
         "vectors": record_torch(tmp_path / "torch.npz", config, seed),
@@ -218,14 +222,21 @@ def test_an_unknown_simulator_is_refused(tmp_path):
 
 def test_everything_is_required_where_it_can_happen():
     # All values of the rate field are allowed with max_rate 31.
-    assert required(CONFIGS["8 lanes"]) == set(Bin) - {Bin.REFUSED_RATE}
+    elsewhere = FLOATING | STREAMED | {Bin.UPDATES_HELD}
+    assert required(CONFIGS["8 lanes"]) == set(Bin) - elsewhere - {Bin.REFUSED_RATE}
+    assert required(CONFIGS["updates"]) == set(Bin) - FLOATING - STREAMED - {Bin.REFUSED_RATE}
+    streamed = required(CONFIGS["streamed"])
+    assert streamed == set(Bin) - FLOATING - RESIDENT - {Bin.UPDATES_HELD, Bin.REFUSED_RATE}
 
 
 def test_what_cannot_happen_is_not_required():
-    missing = set(Bin) - required(CONFIGS["1 lane"])
+    elsewhere = FLOATING | STREAMED | {Bin.UPDATES_HELD}
+    missing = set(Bin) - required(CONFIGS["1 lane"]) - elsewhere
     assert missing == {Bin.UNALIGNED_BASE, Bin.UNALIGNED_COUNT, Bin.SHARED_BEAT}
+    few_rows = dataclasses.replace(CONFIGS["streamed"], depth=64)
+    assert required(CONFIGS["streamed"]) - required(few_rows) == {Bin.ROWS_HELD}
     coarse = UnitConfig(lanes=1, weight=Fixed(8, 0), gradient=Fixed(8, 8), depth=1, max_rate=0)
-    missing = set(Bin) - required(coarse) - missing
+    missing = set(Bin) - required(coarse) - missing - elsewhere
     assert missing == {
         Bin.TIE_POSITIVE,
         Bin.SATURATED_HIGH,

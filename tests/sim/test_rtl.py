@@ -12,7 +12,7 @@ import upshift.device
 from upshift import vectors
 from upshift.config import UnitConfig
 from upshift.device import DeviceError
-from upshift.formats import Fixed, float32
+from upshift.formats import Fixed
 from upshift.layout import Operation
 from upshift.reference import Command
 from upshift.vectors import Vector
@@ -127,11 +127,6 @@ def test_feedback_wires_are_noticed(monkeypatch, tmp_path):
     monkeypatch.setattr(yosys, "run", lambda *_: "Warning: Design contains feedback wires, which")
     with pytest.raises(DeviceError, match="the design has feedback wires"):
         upshift.device.open("rtl:", TINY)
-
-
-def test_float_gradients_have_no_gateware(cache):
-    with pytest.raises(ValueError, match="takes fixed-point gradients, not float32"):
-        upshift.device.open("rtl:", UnitConfig(gradient=float32))
 
 
 def test_a_unit_with_another_identity_is_refused(monkeypatch, cache):

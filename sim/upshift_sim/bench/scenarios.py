@@ -3,7 +3,7 @@
 Each scenario starts with a quiet unit that was reset, and ends drained and counted, with every
 row that it may have changed read back. What it must have met on the way is decided by the
 coverage, not here. The scenarios in this file are about arithmetic; those about control are in
-`control`.
+`control`, those about weights that stream in `streaming`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from upshift.vectors import initial_weights, standard, tie, update
-from upshift_sim.bench import control, vectors_file
+from upshift.config import Holding
+from upshift.vectors import ends, initial_weights, standard, tie, update
+from upshift_sim.bench import control, streaming, vectors_file
 from upshift_sim.bench.scoreboard import require
-from upshift_sim.bench.stimuli import ends
 from upshift_sim.bench.testbench import UnitBench
 from upshift_sim.bench.timing import check_clocks
 
@@ -29,13 +29,13 @@ async def standard_vectors(bench: UnitBench) -> None:
     await bench.load(initial_weights(config, bench.case.seed))
     bursts = await bench.play(standard(config, bench.case.bursts, bench.case.seed))
     if not (bench.case.idle or bench.case.stall):
-        check_clocks(config, bursts, bench.case.distance)
+        check_clocks(config, bursts, bench.reuse)
 
 
 async def ties_and_ends(bench: UnitBench) -> None:
     """Play ties of both signs, and push weights at both ends of their range outwards."""
     config = bench.config
-    low, high = ends(bench)
+    low, high = ends(config)
     everything = (1 << config.lanes) - 1
     for negative in (False, True):
         found = tie(config, negative=negative)
@@ -70,33 +70,52 @@ async def recorded_vectors(bench: UnitBench) -> None:
     )
 
 
-SCENARIOS: dict[str, Scenario] = {
-    scenario.__name__: scenario
-    for scenario in (
+def _named(*scenarios: Scenario) -> dict[str, Scenario]:
+    return {scenario.__name__: scenario for scenario in scenarios}
+
+
+SCENARIOS: dict[Holding, dict[str, Scenario]] = {
+    "resident": _named(
         control.identity_and_errors,
         standard_vectors,
         ties_and_ends,
         control.throughput,
         control.host_accesses,
         control.reports_held_back,
+        control.updates_held_back,
         control.resets_in_bursts,
         recorded_vectors,
-    )
+    ),
+    "streamed": _named(
+        control.identity_and_errors,
+        standard_vectors,
+        ties_and_ends,
+        streaming.throughput,
+        streaming.starved,
+        streaming.rows_held_back,
+        control.reports_held_back,
+        control.resets_in_bursts,
+        recorded_vectors,
+    ),
 }
-"""All scenarios by name, in the order in which they are played."""
+"""All scenarios by name, in the order in which they are played, for either kind of unit."""
 
 
 async def play(bench: UnitBench) -> None:
     """Play the case's scenarios; then the whole memory and the coverage must be right."""
-    names = bench.case.scenarios or [
-        name for name in SCENARIOS if name != "recorded_vectors" or bench.case.vectors
-    ]
+    scenarios = SCENARIOS[bench.config.memory]
+    left_out = set()
+    if not bench.case.vectors:
+        left_out.add("recorded_vectors")
+    if not bench.config.updates:
+        left_out.add("updates_held_back")
+    names = bench.case.scenarios or [name for name in scenarios if name not in left_out]
     await bench.start()
     await bench.load(initial_weights(bench.config, bench.case.seed))
     for name in names:
         try:
             await bench.reset()
-            await SCENARIOS[name](bench)
+            await scenarios[name](bench)
             await bench.settle()
         except Exception as error:
             error.add_note(f"scenario {name}, clock {bench.clock}")

@@ -22,6 +22,7 @@ from upshift.formats import Fixed, Raw
 from upshift.layout import Operation
 from upshift.reference import Command, Unit
 from upshift_sim.bench.resets import possible_weights
+from upshift_sim.bench.rows import updated
 
 
 class MismatchError(AssertionError):
@@ -92,9 +93,9 @@ class Scoreboard:
     ----------
     history : list of Burst
         Bursts executed since the last reset, in order.
-    bursts, elements, lost, reports, weights : int
+    bursts, elements, lost, reports, weights, rows : int
         Commands seen; elements updated; reports that a reset swallowed; reports and weights
-        compared.
+        compared; rows compared that left by a stream without being asked for.
     seen : ndarray of int64, shape (depth,)
         Each weight as it was read last.
     touched : set of int
@@ -107,7 +108,7 @@ class Scoreboard:
         self.config = config
         self.unit = Unit(config)
         self.history: list[Burst] = []
-        self.bursts = self.elements = self.lost = self.reports = self.weights = 0
+        self.bursts = self.elements = self.lost = self.reports = self.weights = self.rows = 0
         self.seen = np.zeros(config.depth, np.int64)
         self.touched: set[int] = set()
         self.access_waited = False
@@ -116,6 +117,7 @@ class Scoreboard:
         self._filling: deque[Burst] = deque()
         self._reported: deque[Burst] = deque()
         self._rows: deque[tuple[int, list[set[int]]]] = deque()
+        self._updates: deque[dict[str, int]] = deque()
         self._uncertain: dict[int, set[int]] = {}
         self._last_beat = -1 - latency
         self._waiting = False
@@ -123,6 +125,7 @@ class Scoreboard:
         self._command = layout.command(config)
         self._report = layout.report(config)
         self._access = layout.access(config)
+        self._update = layout.updates(config)
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -132,9 +135,14 @@ class Scoreboard:
         return len(self._filling[0].clocks) if self._filling else 0
 
     @property
+    def wanting(self) -> bool:
+        """A command was taken whose beats have not all been."""
+        return bool(self._filling)
+
+    @property
     def drained(self) -> bool:
         """Nothing is expected any more."""
-        return not (self._filling or self._reported or self._rows)
+        return not (self._filling or self._reported or self._rows or self._updates)
 
     def in_progress(self, clock: int) -> bool:
         """Return whether a burst has taken beats and may not have written its last weight."""
@@ -172,7 +180,39 @@ class Scoreboard:
         burst.words += unpack_words(self.config, payload)
         burst.clocks.append(clock)
         self._last_beat = clock
+        if self.config.updates and not self.unit.refusal(burst.command):
+            self._expect_update(burst)
         self._execute()
+
+    def _expect_update(self, burst: Burst) -> None:
+        lanes = self.config.lanes
+        row = burst.command.base // lanes + len(burst.clocks) - 1
+        mask, new = updated(self.config, burst, self.unit.weights[row * lanes : (row + 1) * lanes])
+        last = len(burst.clocks) == burst.beats
+        weights = layout.pack_lanes(new.tolist(), self.config.weight.width)
+        self._updates.append({"row": row, "mask": mask, "last": last, "weights": weights})
+
+    def on_update(self, payload: int, clock: int) -> None:
+        """Compare a row that the unit says it has updated."""
+        if not self._updates:
+            raise MismatchError("an update was sent that no beat explains")
+        expected, found = self._updates.popleft(), layout.unpack(self._update, payload)
+        told, wanted = (
+            (
+                *(update[name] for name in ("row", "last", "mask")),
+                *(
+                    word
+                    for lane, word in enumerate(layout.unpack_lanes(self.config, update["weights"]))
+                    if expected["mask"] >> lane & 1
+                ),
+            )
+            for update in (found, expected)
+        )
+        if told != wanted:
+            raise MismatchError(
+                f"an update differs: row, last, mask and weights are {told}, expected {wanted}"
+            )
+        self.rows += 1
 
     def watch_access(self, valid: bool, clock: int) -> None:
         """Take note of whether a host access is offered; before any transfer of the clock."""
@@ -240,15 +280,15 @@ class Scoreboard:
             for address, values in possible_weights(
                 self.config, burst, self.unit, written_before=clock - self._latency
             ).items():
-                known = self._uncertain.get(address)
-                settled = len(values) == 1
-                self._uncertain[address] = values if known is None or settled else known | values
+                # Several bursts may have been on their way to the same weight.
+                self._uncertain[address] = self._uncertain.get(address, set()) | values
                 self.touched.add(address // self.config.lanes)
         self.lost += len(self._reported) + len(self._filling)
         self.history.clear()
         self._filling.clear()
         self._reported.clear()
         self._rows.clear()
+        self._updates.clear()
         self._waiting = False
         self._last_beat = clock - 1 - self._latency
         self.unit.floor = 0

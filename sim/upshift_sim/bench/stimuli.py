@@ -7,21 +7,17 @@ import numpy as np
 from upshift.formats import Fixed
 from upshift.layout import Operation
 from upshift.reference import Command
-from upshift.vectors import Vector, random_vectors, update
+from upshift.vectors import Vector, near_steps, random_vectors, update
 from upshift_sim.bench.testbench import UnitBench
-
-
-def ends(bench: UnitBench) -> tuple[int, int]:
-    """Return the smallest and the largest raw gradient."""
-    gradient = bench.config.gradient
-    assert isinstance(gradient, Fixed)
-    return gradient.min, gradient.max
 
 
 def gradients(bench: UnitBench, count: int) -> list[int]:
     """Return random raw gradients, large ones mostly."""
-    low, high = ends(bench)
-    return [bench.rng.randint(low, high) for _ in range(count)]
+    fmt, rng = bench.config.gradient, bench.rng
+    if isinstance(fmt, Fixed):
+        return [rng.randint(fmt.min, fmt.max) for _ in range(count)]
+    patterns = np.array([rng.getrandbits(fmt.width) for _ in range(count)], np.int64)
+    return [int(word) for word in near_steps(bench.config, patterns, rate=0, resolution=0)]
 
 
 def raise_floor(resolution: int) -> Vector:

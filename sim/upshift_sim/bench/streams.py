@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from typing import Any, Protocol, TypeAlias
 
 Pauses: TypeAlias = Iterator[bool]
@@ -131,6 +131,23 @@ class Monitor:
             self.transferred = True
             self.transfers += 1
             self._listener(payload, clock)
+
+
+class Feed(Protocol):
+    """Drives a stream that the unit reads."""
+
+    @property
+    def queue(self) -> Sized:
+        """What is still to be taken."""
+        ...
+
+    def clear(self) -> None:
+        """Take back everything; only a reset allows that."""
+        ...
+
+    def drive(self) -> None:
+        """Drive the stream for the next clock."""
+        ...
 
 
 class Source:

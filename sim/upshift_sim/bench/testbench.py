@@ -8,18 +8,16 @@ has happened.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
-
-from cocotb.clock import Clock
-from cocotb.triggers import RisingEdge
 
 from upshift import layout, registers
 from upshift.formats import Raw
 from upshift.vectors import Vector, beats
 from upshift_sim.bench.case import Case
 from upshift_sim.bench.scoreboard import Burst, MismatchError, Scoreboard
-from upshift_sim.bench.streams import Monitor, Sink, Source, no_pauses, random_pauses, read
+from upshift_sim.bench.streams import Feed, Monitor, Sink, Source, no_pauses, random_pauses, read
 from upshift_sim.bench.unit_bins import Bin, UnitCoverage
 
 PATIENCE = 500
@@ -36,6 +34,8 @@ class UnitBench:
     dut : object
         The top module's handle.
     case : Case
+    edge : callable
+        Returns what to await for the next rising edge of the clock, which runs already.
 
     Attributes
     ----------
@@ -46,43 +46,59 @@ class UnitBench:
     scoreboard : Scoreboard
     coverage : UnitCoverage
     commands, gradients, access : Source
-    reports, weights : Sink
+    reports, weights, updates : Sink
+        `updates` only where the unit sends any.
+    reuse : int
+        Clocks from a beat to the first that may have the same row, nothing else in the way.
     """
 
-    def __init__(self, dut: Any, case: Case):
+    def __init__(self, dut: Any, case: Case, edge: Callable[[], Awaitable[object]]):
         self.case = case
         self.config = config = case.unit
         self.rng = random.Random(case.seed)
         self.clock = 0
-        self.coverage = UnitCoverage(config, case.distance)
-        self.scoreboard = Scoreboard(config, case.latency, self.coverage.observe)
+        # Outside the unit, a row that came back in one clock can go out again in the next.
+        self.reuse = case.distance if config.memory == "resident" else case.latency + 1
+        self.coverage = UnitCoverage(config, self.reuse)
         self._dut = dut
+        self._edge = edge
         self._resetting = False
         self._quiet = 0
-        self._blocked = 0
+        self._blocked: Counter[Bin] = Counter()
         self._beats_sent = 0
         self._beats_counted = 0
 
-        board = self.scoreboard
-        self._access = Monitor(dut, "i_access", self._on_access)
+        self.scoreboard = board = self._scoreboard()
         self._commands = Monitor(dut, "i_command", board.on_command)
         self._gradients = Monitor(dut, "i_gradients", board.on_gradients)
-        self._weights = Monitor(dut, "o_weights", board.on_weights)
         self._reports = Monitor(dut, "o_report", board.on_report)
-        self._monitors = (
-            self._access,
-            self._commands,
-            self._gradients,
-            self._weights,
-            self._reports,
-        )
         self.commands = self._source(self._commands, layout.width(layout.command(config)))
         self.gradients = self._source(self._gradients, layout.width(layout.gradients(config)))
-        bits = layout.width(layout.access(config))
-        self.access = Source(self._access, no_pauses(), lambda: self.rng.getrandbits(bits))
         self.reports = Sink(self._reports, self._pauses(case.stall))
-        self.weights = Sink(self._weights, self._pauses(case.stall))
-        self._drivers = (self.commands, self.gradients, self.access, self.reports, self.weights)
+        # Monitors in the order of cause and effect within one clock.
+        self._monitors = [self._commands, self._gradients, self._reports]
+        self._drivers: list[Feed | Sink] = [self.commands, self.gradients, self.reports]
+        self._sources: list[Feed] = [self.commands, self.gradients]
+        self._connect_weights(dut)
+
+    def _scoreboard(self) -> Scoreboard:
+        return Scoreboard(self.config, self.case.latency, self.coverage.observe)
+
+    def _connect_weights(self, dut: Any) -> None:
+        """Connect the streams over which a host reaches the weights, and what is told of them."""
+        self._access = Monitor(dut, "i_access", self._on_access)
+        self._weights = Monitor(dut, "o_weights", self.scoreboard.on_weights)
+        bits = layout.width(layout.access(self.config))
+        self.access = Source(self._access, no_pauses(), lambda: self.rng.getrandbits(bits))
+        self.weights = Sink(self._weights, self._pauses(self.case.stall))
+        self._monitors = [self._access, *self._monitors, self._weights]
+        self._drivers += [self.access, self.weights]
+        self._sources.append(self.access)
+        if self.config.updates:
+            self._updates = Monitor(dut, "o_updates", self.scoreboard.on_update)
+            self.updates = Sink(self._updates, self._pauses(self.case.stall))
+            self._monitors.append(self._updates)
+            self._drivers.append(self.updates)
 
     def _pauses(self, wanted: bool) -> Any:
         return random_pauses(self.rng) if wanted else no_pauses()
@@ -99,36 +115,44 @@ class UnitBench:
     # -- time -------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start the clock and reset the unit."""
+        """Reset the unit."""
         self._dut.bus__address.value = 0
         self._dut.bus__write_enable.value = 0
         self._dut.bus__write_data.value = 0
         self._dut.rst.value = 1
-        Clock(self._dut.clk, 10, unit="ns", impl="gpi").start(start_high=False)
         await self.reset()
 
     async def cycle(self) -> None:
         """Let one rising edge pass: look at all streams, then drive them."""
-        await RisingEdge(self._dut.clk)
+        await self._edge()
         self.clock += 1
         if not self._resetting:
-            offered = read(self._access.valid_signal, "i_access__valid")
-            self.scoreboard.watch_access(bool(offered), self.clock)
+            self._look_ahead()
         for monitor in self._monitors:
             monitor.sample(self.clock, reset=self._resetting)
         for driver in self._drivers:
             driver.drive()
         moved = any(monitor.transferred for monitor in self._monitors)
         self._quiet = 0 if moved else self._quiet + 1
-        self._watch_slots()
+        self._watch()
 
-    def _watch_slots(self) -> None:
-        """Recognize that commands wait while reports are not taken."""
-        commands, reports = self._commands, self._reports
-        stuck = commands.valid and not commands.ready and reports.valid and not reports.ready
-        self._blocked = self._blocked + 1 if stuck else 0
-        if self._blocked == 32:
-            self.coverage.hit(Bin.REPORTS_HELD)
+    def _look_ahead(self) -> None:
+        """Look at what matters before any transfer of the clock."""
+        offered = read(self._access.valid_signal, "i_access__valid")
+        self.scoreboard.watch_access(bool(offered), self.clock)
+
+    def _watch(self) -> None:
+        """Recognize what is seen only by looking at several streams at once."""
+        self._watch_stop(Bin.REPORTS_HELD, self._commands, self._reports)
+        if self.config.updates:
+            self._watch_stop(Bin.UPDATES_HELD, self._gradients, self._updates)
+
+    def _watch_stop(self, name: Bin, source: Monitor, sink: Monitor) -> None:
+        """Recognize that nothing is taken from a source while nothing is taken by a sink."""
+        stuck = source.valid and not source.ready and sink.valid and not sink.ready
+        self._blocked[name] = self._blocked[name] + 1 if stuck else 0
+        if self._blocked[name] == 32:
+            self.coverage.hit(name)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Let clocks pass until a condition holds; `what` says what for.
@@ -158,7 +182,7 @@ class UnitBench:
         self._dut.rst.value = 1
         for left in reversed(range(clocks)):
             if not left:
-                for source in (self.commands, self.gradients, self.access):
+                for source in self._sources:
                     source.clear()
             await self.cycle()
             if left == clocks - 1:
@@ -197,9 +221,8 @@ class UnitBench:
 
     async def drain(self) -> None:
         """Wait until nothing is queued or expected any more."""
-        sources = (self.commands, self.gradients, self.access)
         await self.until(
-            lambda: self.scoreboard.drained and not any(source.queue for source in sources),
+            lambda: self.scoreboard.drained and not any(source.queue for source in self._sources),
             "for reports and rows",
         )
 
@@ -275,7 +298,9 @@ class UnitBench:
         self._dut.bus__write_enable.value = 0
 
     async def counters(self) -> dict[str, int]:
-        """Return the counters."""
+        """Return the counters, once they have caught up with what has been."""
+        for _ in range(16):
+            await self.cycle()
         return {name: await self.read_register(name) for name in COUNTERS}
 
     async def check_counters(self) -> None:

@@ -2,13 +2,14 @@
 
 One beat per clock, inside bursts and between them, except that a beat starts at least `distance`
 clocks after an earlier one that touched a lane of the same row. A command without beats takes
-the clock of one beat.
+the clock of one beat. Streamed weights touch all lanes of their row, in refused bursts too, since
+the row has to come back before it can go out again.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from upshift.config import UnitConfig
 from upshift_sim.bench.scoreboard import Burst, MismatchError
@@ -25,7 +26,7 @@ def expected_clocks(
     bursts : sequence of Burst
         The first one has beats.
     distance : int
-        Clocks from a beat to the first that may read what it wrote.
+        Clocks from a beat to the first that may have the row that it wrote.
     start : int
         Clock of the first beat.
     """
@@ -38,17 +39,26 @@ def expected_clocks(
         if not burst.beats:
             clock += 1
             continue
-        first_row = burst.command.base // config.lanes
-        accepted = not burst.report["refusal"]
-        for row in range(first_row, first_row + burst.beats):
-            lanes = range(row * config.lanes, (row + 1) * config.lanes)
-            touched = [address for address in lanes if accepted and address in burst.addresses]
+        for touched in _touched(config, burst):
             free = max((written.get(address, start) for address in touched), default=start)
             waits += max(0, free - clock - 1)
             clock = max(clock + 1, free)
             clocks[-1].append(clock)
             written.update((address, clock + distance) for address in touched)
     return clocks, waits
+
+
+def _touched(config: UnitConfig, burst: Burst) -> Iterator[list[int]]:
+    """Yield the addresses that each beat of a burst keeps from others."""
+    first = burst.command.base // config.lanes
+    for row in range(first, first + burst.beats):
+        if config.memory == "streamed":
+            start = row % config.rows * config.lanes
+            yield [*range(start, start + config.lanes)]
+        else:
+            lanes = range(row * config.lanes, (row + 1) * config.lanes)
+            accepted = not burst.report["refusal"]
+            yield [address for address in lanes if accepted and address in burst.addresses]
 
 
 def check_clocks(config: UnitConfig, bursts: Sequence[Burst], distance: int) -> int:

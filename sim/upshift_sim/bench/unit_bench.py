@@ -12,20 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import cocotb
-from cocotb.handle import SimHandleBase
+from cocotb.clock import Clock
+from cocotb.triggers import RisingEdge
 
 from upshift_sim.bench.case import PLUSARG, Case
 from upshift_sim.bench.scenarios import play
-from upshift_sim.bench.testbench import UnitBench
+from upshift_sim.bench.streamed import bench_of
 
 
 @cocotb.test()
-async def update_unit(dut: SimHandleBase) -> None:
+async def update_unit(dut: Any) -> None:
     """Play all scenarios of the case."""
     case = Case.load(Path(str(cocotb.plusargs[PLUSARG])))
     start = time.perf_counter()
     outcome: dict[str, Any] = {"error": "the bench did not finish"}
-    bench = UnitBench(dut, case)
+    Clock(dut.clk, 10, unit="ns", impl="gpi").start(start_high=False)
+    bench = bench_of(dut, case, lambda: RisingEdge(dut.clk))
     try:
         await play(bench)
         outcome["error"] = None
@@ -40,6 +42,7 @@ async def update_unit(dut: SimHandleBase) -> None:
             "elements": bench.scoreboard.elements,
             "reports": bench.scoreboard.reports,
             "weights": bench.scoreboard.weights,
+            "rows": bench.scoreboard.rows,
             "coverage": bench.coverage.to_dict(),
             "seconds": time.perf_counter() - start,
         }

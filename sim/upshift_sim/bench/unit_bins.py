@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from upshift import layout
 from upshift.config import UnitConfig
-from upshift.formats import Fixed
+from upshift.formats import Float, Raw
 from upshift.layout import Operation
 from upshift.reference import step
 from upshift.report import Refusal
-from upshift.vectors import tie
+from upshift.vectors import ends, tie
 from upshift_sim.bench.coverage import Coverage
 from upshift_sim.bench.scoreboard import Burst
 
@@ -34,6 +34,7 @@ class Bin(enum.StrEnum):
     SATURATED_LOW = "weight saturated at its smallest"
     ALL_ZERO = "burst of zeros"
     MOST_NEGATIVE = "most negative gradient"
+    MOST_POSITIVE = "largest gradient"
     SINGLE = "burst of one element"
     UNALIGNED_BASE = "base within a row"
     UNALIGNED_COUNT = "count that is no multiple of the lanes"
@@ -52,6 +53,48 @@ class Bin(enum.StrEnum):
     HOST_READ_WAITED = "host read waited for a burst"
     HOST_WRITE_WAITED = "host write waited for a burst"
     REPORTS_HELD = "unit stopped for want of report slots"
+    UPDATES_HELD = "unit stopped for want of room for updates"
+    ROWS_HELD = "unit stopped for want of room for rows"
+    GRADIENTS_STARVED = "row waited for its gradients"
+    WEIGHTS_STARVED = "gradients waited for their row"
+    ROWS_REFUSED = "rows of a refused burst came back"
+    RESET_WITH_ROWS = "reset with rows under way"
+    NEGATIVE_ZERO = "negative zero"
+    SUBNORMAL_POSITIVE = "positive subnormal gradient"
+    SUBNORMAL_NEGATIVE = "negative subnormal gradient"
+    NEEDED_SUBNORMAL = "burst of zeros and subnormals, q_min from them"
+    NEEDED_POWER = "q_min from a negative power of two"
+    INFINITY_POSITIVE = "positive infinity"
+    INFINITY_NEGATIVE = "negative infinity"
+    NAN_QUIET = "quiet NaN"
+    NAN_SIGNALLING = "signalling NaN"
+    NONFINITE_AMONG_OTHERS = "step in a burst with a gradient that is not finite"
+    NONFINITE_ONLY = "burst without a finite gradient"
+
+
+FLOATING = {
+    Bin.NEGATIVE_ZERO,
+    Bin.SUBNORMAL_POSITIVE,
+    Bin.SUBNORMAL_NEGATIVE,
+    Bin.NEEDED_SUBNORMAL,
+    Bin.NEEDED_POWER,
+    Bin.INFINITY_POSITIVE,
+    Bin.INFINITY_NEGATIVE,
+    Bin.NAN_QUIET,
+    Bin.NAN_SIGNALLING,
+    Bin.NONFINITE_AMONG_OTHERS,
+    Bin.NONFINITE_ONLY,
+}
+"""What only floating-point gradients can be."""
+RESIDENT = {Bin.HOST_READ_WAITED, Bin.HOST_WRITE_WAITED, Bin.SAME_ADDRESS, Bin.SHARED_BEAT}
+"""What only units that hold their weights meet: others are never given a row under way."""
+STREAMED = {
+    Bin.ROWS_HELD,
+    Bin.GRADIENTS_STARVED,
+    Bin.WEIGHTS_STARVED,
+    Bin.ROWS_REFUSED,
+    Bin.RESET_WITH_ROWS,
+}
 
 
 _REFUSED = {
@@ -63,16 +106,11 @@ _REFUSED = {
 }
 
 
-def _fixed(config: UnitConfig) -> Fixed:
-    if not isinstance(config.gradient, Fixed):
-        raise ValueError(f"the benches take fixed-point gradients, not {config.gradient}")
-    return config.gradient
-
-
 def required(config: UnitConfig) -> set[Bin]:
     """Return the bins that a bench of `config` must fill."""
     bins = set(Bin)
-    gradient, weight = _fixed(config), config.weight
+    weight = config.weight
+    low, high = ends(config)
 
     def drop(these: set[Bin], *, unless: bool) -> None:
         if not unless:
@@ -84,8 +122,8 @@ def required(config: UnitConfig) -> set[Bin]:
 
     drop({Bin.TIE_POSITIVE}, unless=tie(config, negative=False) is not None)
     drop({Bin.TIE_NEGATIVE}, unless=tie(config, negative=True) is not None)
-    drop({Bin.SATURATED_HIGH}, unless=saturates(weight.max, gradient.min))
-    drop({Bin.SATURATED_LOW}, unless=saturates(weight.min, gradient.max))
+    drop({Bin.SATURATED_HIGH}, unless=saturates(weight.max, low))
+    drop({Bin.SATURATED_LOW}, unless=saturates(weight.min, high))
     drop({Bin.UNALIGNED_BASE, Bin.UNALIGNED_COUNT, Bin.SHARED_BEAT}, unless=config.lanes > 1)
     drop(
         {Bin.RESOLUTION_CHANGED, Bin.FLOOR_RAISED, Bin.REFUSED_FLOOR},
@@ -95,6 +133,13 @@ def required(config: UnitConfig) -> set[Bin]:
     rate = next(field for field in layout.command(config) if field.name == "rate")
     drop({Bin.REFUSED_RATE}, unless=config.max_rate + 1 < 1 << rate.width)
     drop({Bin.RESET_IN_BURST}, unless=config.rows > 1)
+    drop(FLOATING, unless=isinstance(config.gradient, Float))
+    drop({Bin.NONFINITE_AMONG_OTHERS}, unless=config.depth > 1)
+    drop(RESIDENT, unless=config.memory == "resident")
+    drop(STREAMED, unless=config.memory == "streamed")
+    # No row is under way twice, so that few rows never fill the unit.
+    drop({Bin.ROWS_HELD}, unless=config.rows >= 32)
+    drop({Bin.UPDATES_HELD}, unless=config.updates)
     return bins
 
 
@@ -111,7 +156,6 @@ class UnitCoverage(Coverage):
     def __init__(self, config: UnitConfig, distance: int):
         super().__init__(required(config))
         self._config = config
-        self._gradient = _fixed(config)
         self._distance = distance
         self._previous: Burst | None = None
 
@@ -137,23 +181,56 @@ class UnitCoverage(Coverage):
 
     def _observe_words(self, burst: Burst, report: Mapping[str, int]) -> None:
         command, words = burst.command, burst.gradients
-        shift = command.rate + self._gradient.fraction - command.resolution
-        if 1 <= shift < 63:  # beyond, half a quantum is larger than any gradient
-            ties = (words & ((1 << shift) - 1)) == 1 << (shift - 1)
-            if np.any(ties & (words > 0)):
-                self.hit(Bin.TIE_POSITIVE)
-            if np.any(ties & (words < 0)):
-                self.hit(Bin.TIE_NEGATIVE)
+        values = self._config.gradient.decode(words)
+        finite = np.isfinite(values)
+        # Exact: float64 has room for every gradient times every power of two.
+        scaled = np.where(finite, values, 0.0) * 2.0 ** (command.resolution - command.rate)
+        ties = scaled - np.floor(scaled) == 0.5
+        if np.any(ties & (values > 0)):
+            self.hit(Bin.TIE_POSITIVE)
+        if np.any(ties & (values < 0)):
+            self.hit(Bin.TIE_NEGATIVE)
         if report["saturated"]:
             # Negative gradients raise weights, positive ones lower them.
-            if self._saturated(burst, words < 0):
+            if self._saturated(burst, values < 0):
                 self.hit(Bin.SATURATED_HIGH)
-            if self._saturated(burst, words > 0):
+            if self._saturated(burst, values > 0):
                 self.hit(Bin.SATURATED_LOW)
-        if not words.any() and not report["needed_valid"]:
+        if not values.any() and not report["needed_valid"]:
             self.hit(Bin.ALL_ZERO)
-        if np.any(words == self._gradient.min):
+        low, high = ends(self._config)
+        if np.any(words == low):
             self.hit(Bin.MOST_NEGATIVE)
+        if np.any(words == high):
+            self.hit(Bin.MOST_POSITIVE)
+        if isinstance(self._config.gradient, Float):
+            self._observe_floats(self._config.gradient, words, report)
+
+    def _observe_floats(self, fmt: Float, words: Raw, report: Mapping[str, int]) -> None:
+        values = fmt.decode(words)
+        magnitudes = words & ~fmt.sign
+        subnormal = (magnitudes > 0) & (magnitudes < fmt.normal)
+        quiet = words & (fmt.normal >> 1) > 0
+        finite = values[np.isfinite(values)]
+        largest = np.abs(finite).max(initial=0.0)
+        seen = {
+            Bin.NEGATIVE_ZERO: words == fmt.sign,
+            Bin.SUBNORMAL_POSITIVE: subnormal & (values > 0),
+            Bin.SUBNORMAL_NEGATIVE: subnormal & (values < 0),
+            Bin.NEEDED_SUBNORMAL: 0 < largest < fmt.decode(fmt.normal),
+            Bin.NEEDED_POWER: (finite == -largest)
+            & (np.frexp(finite)[0] == -0.5)
+            & (largest not in finite),
+            Bin.INFINITY_POSITIVE: values == np.inf,
+            Bin.INFINITY_NEGATIVE: values == -np.inf,
+            Bin.NAN_QUIET: np.isnan(values) & quiet,
+            Bin.NAN_SIGNALLING: np.isnan(values) & ~quiet,
+            Bin.NONFINITE_AMONG_OTHERS: report["nonfinite"] and report["nonzero"],
+            Bin.NONFINITE_ONLY: not finite.size,
+        }
+        for name, where in seen.items():
+            if np.any(where):
+                self.hit(name)
 
     def _saturated(self, burst: Burst, where: NDArray[np.bool_]) -> bool:
         _, report = step(

@@ -46,9 +46,10 @@ class Counters:
     clocks : int or None
         Clocks with a burst in progress: ``beats + stalls + waits``. None without a clock.
     stalls : int or None
-        Clocks that waited for a gradient or for room for a report.
+        Clocks that waited for a gradient, for its weights where they stream, or for room for what
+        leaves.
     waits : int or None
-        Clocks that waited for a weight in flight.
+        Clocks that waited for a weight in flight inside the unit.
     """
 
     bursts: int
