@@ -153,7 +153,7 @@ def _written(row: int, mask: int) -> str | None:
 # -- drawing ------------------------------------------------------------------------------------
 
 _LABEL, _ROW, _TOP = 150, 30, 34
-_CELL = 48
+_CELL = 44
 _STYLE = """
 text { font-family: Helvetica, Arial, sans-serif; font-size: 12px; fill: #1f2933; }
 .name { font-family: Menlo, Consolas, "DejaVu Sans Mono", monospace; text-anchor: end; }
@@ -239,19 +239,19 @@ def _burst(base: int, count: int) -> Vector:
 
 def back_to_back() -> Trace:
     """Record three beats, and two of the next burst right behind them."""
-    return record(Plan(17, {"A": _burst(0, 24), "B": _burst(32, 16)}))
+    return record(Plan(20, {"A": _burst(0, 24), "B": _burst(32, 16)}))
 
 
 def hazard() -> Trace:
     """Record two bursts on one row, and two that share a row but no lane."""
     bursts = {"A": _burst(24, 8), "B": _burst(24, 8), "C": _burst(40, 4), "D": _burst(44, 4)}
-    return record(Plan(17, bursts))
+    return record(Plan(22, bursts))
 
 
 def host_access() -> Trace:
     """Record a host read that is offered while a burst is in progress."""
     read = layout.pack(layout.access(CONFIG), {"row": 2})
-    return record(Plan(17, {"A": _burst(0, 24), "B": _burst(32, 16)}, access={3: read}))
+    return record(Plan(26, {"A": _burst(0, 24), "B": _burst(32, 16)}, access={7: read}))
 
 
 def register_bus() -> Trace:

@@ -54,6 +54,11 @@ class BurstSequencer(wiring.Component):
     distance : int
         Clocks from a beat to the first beat that may read what it wrote.
 
+    Attributes
+    ----------
+    latency : int
+        Clocks from a command's start to its first beat, at least.
+
     Members
     -------
     command : In(stream)
@@ -81,6 +86,8 @@ class BurstSequencer(wiring.Component):
     stalled, waiting, counting : Out
         This clock waits for a gradient or a report slot; for a weight in flight; counts at all.
     """
+
+    latency = 2
 
     def __init__(self, config: UnitConfig, *, distance: int):
         self.config = config

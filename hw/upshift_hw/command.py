@@ -170,7 +170,8 @@ class CommandChecker(wiring.Component):
         update = command.operation == Operation.UPDATE
         causes = {
             Refusal.FRACTION: command.resolution > config.max_resolution,
-            Refusal.RATE: update & (command.rate > config.max_rate),
             Refusal.COUNT: update & ~command.count.any(),
         }
+        if config.max_rate + 1 < 1 << len(command.rate):
+            causes[Refusal.RATE] = update & (command.rate > config.max_rate)
         return reduce(or_, (Mux(found, int(cause), 0) for cause, found in causes.items()))

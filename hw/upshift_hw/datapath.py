@@ -19,7 +19,7 @@ from upshift import layout
 from upshift.config import UnitConfig
 from upshift.report import Refusal
 from upshift_hw.align import FloatAlign, align
-from upshift_hw.burst import beat_layout
+from upshift_hw.burst import BurstSequencer, beat_layout
 from upshift_hw.delay import later
 from upshift_hw.lane import Lane
 from upshift_hw.needed import needed_resolution
@@ -108,13 +108,13 @@ class Datapath(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.reports = reports = ReportCollector(self.config)
-        wiring.connect(m, wiring.flipped(self.o_report), reports.o)
-
         # Stage n holds the beat that started n clocks ago. Beats are counted once they are
         # written and their q_min is known.
         needed = needed_resolution(self.config)
         counted = max(self.latency, 1 + needed.latency)
+        m.submodules.reports = reports = self._collector(counted)
+        wiring.connect(m, wiring.flipped(self.o_report), reports.o)
+
         valid, beat = [self.valid], [self.beat]
         for stage in range(1, counted + 1):
             valid.append(Signal(name=f"valid_{stage}"))
@@ -164,6 +164,12 @@ class Datapath(wiring.Component):
             reports.needed.eq(later(m, needed.needed, rest, "needed")),
         ]
         return m
+
+    def _collector(self, counted):
+        """Return a collector with slots for a command of one beat in every clock."""
+        # Streamed beats come here a clock after they were taken.
+        clocks = BurstSequencer.latency + 1 + counted + ReportCollector.latency(self.config)
+        return ReportCollector(self.config, slots=max(16, 1 << (clocks - 1).bit_length()))
 
     def _lanes(self, m, *, gradients, rate, resolution):
         """Connect the lanes and return what is to be counted, a bit per lane, when written.

@@ -72,7 +72,8 @@ _FORGET_ALL_BUT_WEIGHTS = f"{_FORGET} *_memory*/{_FORGET} %d"
 _VERILOG_SCRIPT = "; ".join(
     [
         "read_rtlil unit.il; hierarchy -check -top {top}",
-        "delete {forgotten}; proc; opt_clean",
+        # Multiplexers of many inputs would become cases of which only one bit counts.
+        "delete {forgotten}; proc; pmuxtree; opt_clean",
         # Resets and enables become `if (rst) ... else if (...)`.
         "opt_dff -simple-dffe; opt_expr; opt_merge",
         # Sums are as wide as their destination, so that no carry is left over.

@@ -28,6 +28,11 @@ def popcount(bits):
     return bits[0]
 
 
+def _counting(config: UnitConfig) -> int:
+    """Return the clocks in which lanes are counted: two where there are many."""
+    return 1 if config.lanes <= _GROUP else 2
+
+
 class ReportCollector(wiring.Component):
     """Add up what the lanes say, beat by beat, and queue one report per command.
 
@@ -36,8 +41,8 @@ class ReportCollector(wiring.Component):
     config : UnitConfig
     slots : int
         Reports that may be under way or waiting behind the one that is offered, a power of two.
-        One-beat bursts keep the full rate while `slots` exceeds the clocks from a command's start
-        to its report.
+        One-beat bursts keep the full rate if there are as many as clocks from a command's start to
+        the clock that may reserve its slot again.
 
     Members
     -------
@@ -58,6 +63,11 @@ class ReportCollector(wiring.Component):
     o : Out(stream)
         Reports in command order.
     """
+
+    @staticmethod
+    def latency(config: UnitConfig) -> int:
+        """Return the clocks from a command's last beat until its slot may be reserved again."""
+        return _counting(config) + 5  # two to add, one each to complete, fetch and give back
 
     def __init__(self, config: UnitConfig, *, slots: int = 16):
         self.config = config
@@ -83,8 +93,7 @@ class ReportCollector(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Lanes are counted in one clock, or in two where there are many.
-        clocks = 1 if self.config.lanes <= _GROUP else 2
+        clocks = _counting(self.config)
         valid = later(m, self.valid, clocks, "valid")
         first = later(m, self.first, clocks, "first")
         last = later(m, self.last, clocks, "last")
@@ -185,7 +194,6 @@ class ReportCollector(wiring.Component):
         m.d.sync += [
             fetched.eq(fetched + fetch),
             starts.eq(self.started),
-            leaves.eq(fetch),
             leaves.eq(fetch),
             reserved.eq(after),
             self.free.eq(~(after[-1] | (self.started & after[:-1].all()))),

@@ -35,7 +35,7 @@ class Timing(NamedTuple):
     """The clocks between the events of a unit's beats, as the unit itself states them."""
 
     latency: int
-    """From a beat to the write of its weights, or to the clock that offers them where they stream."""
+    """From a beat to the write of its weights; where they stream, to the clock that offers them."""
     distance: int
     """From a beat to the first that may read what it wrote."""
 

@@ -14,7 +14,7 @@ from upshift_boards import build
 class Wire(wiring.Component):
     """Echoes the serial line, in place of the unit behind its link."""
 
-    def __init__(self, config, link):
+    def __init__(self, config, link, init=None):
         super().__init__({"rx": In(1), "tx": Out(1), "busy": Out(1)})
 
     def elaborate(self, platform):

@@ -163,7 +163,7 @@ class Shell(wiring.Component):
         with m.If(dispatcher.take):
             m.d.sync += [
                 operation.eq(dispatcher.operation),
-                elements.eq(dispatcher.plan.elements),
+                elements.eq(Mux(dispatcher.plan.refusal.any(), 0, dispatcher.plan.elements)),
                 refusal.eq(dispatcher.plan.refusal),
             ]
         return operation, elements, refusal

@@ -108,6 +108,7 @@ def _missing(simulator: str) -> list[str]:
 
 
 def check_available(simulator: str) -> None:
+    """Raise SimulatorMissingError unless the simulator is installed."""
     missing = _missing(simulator)
     if missing:
         raise SimulatorMissingError(
@@ -130,6 +131,7 @@ def environment(simulator: str) -> Iterator[None]:
 
 
 def tail(log: Path, lines: int = 20) -> str:
+    """Return the last lines of a log, nothing if there is none."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""
 
 
