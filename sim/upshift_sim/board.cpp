@@ -115,7 +115,7 @@ struct Board {
     Queue in, out;
     Sender sender;
     Receiver receiver;
-    bool still = false; // nothing in the board changed in the last clock
+    int quiet = 0; // clocks since the board last said that it was busy
     int64_t counters[COUNTERS] = {};
 
     explicit Board(int64_t bit) : sender{bit}, receiver{bit} {
@@ -139,7 +139,8 @@ struct Board {
         edge();
         uint8_t byte;
         const int heard = receiver.clock(high(top.p_tx), byte);
-        still = !top.commit();
+        top.commit();
+        quiet = high(top.p_busy) ? 0 : quiet + 1;
         counters[CLOCKS]++;
         if (!heard) return false;
         if (heard < 0) {
@@ -151,9 +152,10 @@ struct Board {
         return byte == 0;
     }
 
-    // Whether all clocks to come would be like the last one.
+    // Whether nothing is under way. The board says so, but what the line carries comes to it through
+    // a few registers, and its counters are shown a few clocks late.
     inline bool resting() const {
-        return still && !sender.active() && !receiver.active() && !in.size();
+        return quiet > 64 && !sender.active() && !receiver.active() && !in.size();
     }
 };
 
@@ -197,7 +199,7 @@ int64_t upshift_board_run(void *handle, int64_t clocks, int until_frame) {
 void upshift_board_play(void *handle, const uint8_t *levels, int64_t clocks) {
     Board &b = board(handle);
     for (int64_t n = 0; n < clocks; n++) b.clock(levels[n]);
-    b.still = false;
+    b.quiet = 0;
 }
 
 void upshift_board_counters(void *handle, int64_t *counters) {
