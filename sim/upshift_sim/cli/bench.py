@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import upshift.device
-from upshift import vectors
+from upshift import estimators, vectors
 from upshift.config import UnitConfig
 from upshift.device import Device
 
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         return _run_link(options)
     from upshift_sim.rtl import RtlDevice
 
-    config = UnitConfig(depth=max(SIZES))
+    config, smaller = (UnitConfig(depth=depth) for depth in (max(SIZES), min(SIZES)))
     rng = np.random.default_rng(0)
     rows = []
     with RtlDevice(config) as rtl, upshift.device.open("model:", config) as model:
@@ -92,9 +92,12 @@ def run(options: argparse.Namespace) -> int:
     if options.long:
         rows += _slow_simulators()
     if options.json:
-        print(json.dumps({"machine": machine(), "rows": rows}, indent=2))
+        on_fpgas = estimators.estimates(smaller)
+        print(json.dumps({"machine": machine(), "rows": rows, "fpgas": on_fpgas}, indent=2))
     else:
         _print(rows)
+        for line in estimators.lines(smaller):
+            print(line)
     return 0
 
 

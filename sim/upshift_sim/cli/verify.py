@@ -1,4 +1,4 @@
-"""``upshift verify``: climb the ladder, replay it on a device, or train over a bad cable."""
+"""``upshift verify``: climb the ladder, replay it on a device, or one of the longer proofs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import upshift.device
 from upshift.cli import unit_options
+from upshift_sim.cli import longer
 
 if TYPE_CHECKING:
     from upshift_sim.replay import Replay
@@ -28,6 +29,9 @@ examples:
   upshift verify --device virtual:ulx3s      replay the vectors on a board
   upshift verify --device serial:///dev/ttyUSB0 --board ulx3s_25f --json
   upshift verify --faults 10000              damage frames on the way to a compiled board
+  upshift verify --mutants 100               would the benches notice a broken unit?
+  upshift verify --random 20 --seed 3        20 random configurations
+  upshift verify --sweep 0:13 4:6            all pairs of 16-bit words, at two rates and resolutions
 """
 
 
@@ -58,20 +62,37 @@ def add_parser(commands: Any) -> None:
     instead.add_argument(
         "--faults", type=int, metavar="N", help="damage N frames on the line to a compiled board"
     )
+    instead.add_argument(
+        "--mutants", type=int, metavar="N", help="break N bits of the netlist, one at a time"
+    )
+    instead.add_argument(
+        "--random", type=int, metavar="N", help="build, lint and run N random configurations"
+    )
+    instead.add_argument(
+        "--sweep",
+        nargs="*",
+        metavar="K:Q",
+        help="all 2**32 pairs of a weight and a gradient at these rates and resolutions",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Check what was asked for and return 1 if something differs."""
-    if options.bursts < 1:
-        raise ValueError(f"--bursts {options.bursts} is not allowed: 1 or more")
-    if options.device is not None and options.faults is not None:
-        raise ValueError("--device and --faults are not allowed together")
-    if options.device is not None:
-        return _replay(options)
-    if options.faults is not None:
-        return _faults(options)
+    instead = {
+        "device": _replay,
+        "faults": longer.faults,
+        "mutants": longer.mutants,
+        "random": longer.configurations,
+        "sweep": longer.sweep,
+    }
+    longer.check_counts(options, ("bursts", "faults", "mutants", "random"))
+    given = [name for name in instead if getattr(options, name) is not None]
+    if len(given) > 1:
+        raise ValueError(f"--{given[0]} and --{given[1]} are not allowed together")
+    if given:
+        return instead[given[0]](options)
     return _climb(options)
 
 
@@ -171,26 +192,3 @@ def _submission(
         },
         "equal": not outcome.failure,
     }
-
-
-def _faults(options: argparse.Namespace) -> int:
-    """Damage frames and return 1 if that ever left something wrong."""
-    if options.faults < 1:
-        raise ValueError(f"--faults {options.faults} is not allowed: 1 or more")
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
-
-    from upshift_sim import campaign
-
-    columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress("{task.description}", *columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("faulted frames", total=options.faults)
-        for total in campaign.campaign(options.faults, seed=options.seed):
-            bar.update(task, completed=min(total.faulted, options.faults))
-    if options.json:
-        print(json.dumps(campaign.to_json(total), indent=2))
-    else:
-        print(campaign.to_text(total), end="")
-    for wrong in total.wrong:
-        print(wrong, file=sys.stderr)
-    return int(bool(total.wrong))

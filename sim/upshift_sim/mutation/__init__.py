@@ -1,0 +1,1 @@
+"""Would the benches notice a broken unit? Mutants of its netlist, run, counted and explained."""

