@@ -4,9 +4,14 @@
 #   make test         all tests (installs Icarus Verilog if it may), fails below 95 % coverage
 #   make lint         formatting, style, types
 #   make verify       the verification ladder for the default unit
+#   make formal       prove what the gateware is claimed to be, keep the results for the docs
 #   make faults       damage 100,000 frames on the line to a board, a quarter of an hour
+#   make mutation     break the unit in 1,200 ways and see that the benches notice, half an hour
+#   make sweep        all 2**32 pairs of 16-bit words, six times, twenty minutes
+#   make configs      build, lint and run 100 random configurations, half an hour
 #   make bench        updates per second; make bench-long adds the slow simulators
 #   make boards       build the bitstreams of all boards, keep the results for the docs
+#   make fabric       place and route units on FPGA families, half an hour on two cores
 #   make docs         regenerate the generated parts of the documentation
 #   make clean        remove what these commands made, .venv included
 
@@ -14,7 +19,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint verify faults bench bench-long boards docs icarus clean
+.PHONY: demo test lint verify formal faults mutation sweep configs bench bench-long boards fabric docs icarus clean
 
 demo: .venv/.demo
 	$(BIN)/upshift train --report report.html
@@ -30,10 +35,33 @@ lint: .venv/.dev
 verify: .venv/.demo
 	$(BIN)/upshift verify
 
+formal: .venv/.dev
+	mkdir -p docs/results
+	$(BIN)/python -m upshift_sim.formal --json > docs/results/formal.json.new
+	mv docs/results/formal.json.new docs/results/formal.json
+
 faults: .venv/.demo
 	mkdir -p docs/results
 	$(BIN)/upshift verify --faults 100000 --json > docs/results/faults.json.new
 	mv docs/results/faults.json.new docs/results/faults.json
+
+# The default unit, with fewer weights so that equivalence can be shown, and those with other parts.
+mutation: .venv/.dev
+	mkdir -p build docs/results/mutation
+	for unit in "resident --depth 256" "streamed --depth 256 --lanes 2 --memory streamed" \
+	    "float --depth 64 --lanes 2 --gradient bfloat16 --updates --pipeline 8"; do \
+	    set -- $$unit; name=$$1; shift; \
+	    $(BIN)/upshift verify --mutants 400 --seed 1 $$@ --json > build/mutants.json || exit 1; \
+	    mv build/mutants.json docs/results/mutation/$$name.json; \
+	done
+
+sweep: .venv/.demo
+	$(BIN)/upshift verify --sweep --json > docs/results/sweep.json.new
+	mv docs/results/sweep.json.new docs/results/sweep.json
+
+configs: .venv/.demo
+	$(BIN)/upshift verify --random 100 --seed 1 --json > docs/results/configurations.json.new
+	mv docs/results/configurations.json.new docs/results/configurations.json
 
 bench: .venv/.demo
 	$(BIN)/upshift bench
@@ -46,6 +74,14 @@ boards: .venv/.dev
 	    $(BIN)/upshift build $$board -o build || exit 1; \
 	    cp build/$$board.json docs/results/boards/ || exit 1; \
 	done
+
+# An interrupted run continues. A missed target ends with status 1, after all is written.
+JOBS ?= $(shell nproc)
+FABRIC := docs/results/fabric/points.json
+fabric: .venv/.dev
+	mkdir -p $(dir $(FABRIC))
+	$(BIN)/upshift campaign run -j $(JOBS) -o $(FABRIC); status=$$?; \
+	$(BIN)/upshift campaign fit $(FABRIC) && exit $$status
 
 docs: .venv/.dev
 	$(BIN)/python docs/generate.py

@@ -69,6 +69,11 @@ def versions(commands: list[list[str]]) -> dict[str, str]:
     return found
 
 
+def package(tool: str) -> str:
+    """Return what pip calls a tool's package."""
+    return _PROGRAMS[tool]
+
+
 def run(command: list[str], directory: Path) -> None:
     """Run one command of a platform's build plan.
 
