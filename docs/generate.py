@@ -25,14 +25,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from parts import boards, faults, link, measured, pays, sweep, waves
+from parts import boards, faults, formal, link, measured, pays, policies, sweep, waves
 
 from upshift import layout, registers, tables
 from upshift.config import UnitConfig
 from upshift.formats import Fixed
 from upshift.layout import Fields
 from upshift.resolution import Band
-from upshift_hw.unit import UpdateUnit
+from upshift_hw.units import timing_of
 from upshift_sim.bench.unit_bins import Bin
 
 DOCS = Path(__file__).resolve().parent
@@ -66,13 +66,13 @@ def band_table() -> str:
 
 def distances() -> str:
     """Return the clocks between the events of a beat."""
-    unit = UpdateUnit(UnitConfig())
+    timing = timing_of(UnitConfig())
     rows = [
-        ("from a beat to the clock in which its weights are written", unit.latency),
+        ("from a beat to the clock in which its weights are written", timing.latency),
         (
             "P, from a beat to the first beat that may touch the same lane of its row "
             "(`UpdateUnit.distance`)",
-            unit.distance,
+            timing.distance,
         ),
         (
             "from the last beat of a burst to the clock that offers its report "
@@ -112,6 +112,24 @@ def layouts() -> str:
     return "\n".join(_payload(name, fields) for name, fields in payloads.items())
 
 
+def streamed_latency() -> str:
+    """Return the clocks from a beat to its row, by the depth of the pipeline."""
+    configs = [UnitConfig(memory="streamed", pipeline=depth) for depth in range(4, 9)]
+    depths = " | ".join(f"{config.pipeline}" for config in configs)
+    clocks = " | ".join(f"{timing_of(config).latency}" for config in configs)
+    return f"| `pipeline` | {depths} |\n|---|{'---:|' * len(configs)}\n| clocks | {clocks} |\n"
+
+
+def updates_layout() -> str:
+    """Return the payload of updates of the default configuration."""
+    return _payload("o_updates", layout.updates(UnitConfig(updates=True)))
+
+
+def axi_registers() -> str:
+    """Return the registers of a unit in its AXI shell."""
+    return registers.to_markdown((*registers.REGISTERS, *registers.SHELL), step=4)
+
+
 def bins() -> str:
     """Return the coverage bins of the benches."""
     return "\n".join(f"- {name}" for name in Bin) + "\n"
@@ -123,12 +141,16 @@ QUICK: dict[str, Callable[[], str]] = {
     "band-table": band_table,
     "distances": distances,
     "register-map": registers.to_markdown,
+    "axi-registers": axi_registers,
     "layouts": layouts,
+    "streamed-latency": streamed_latency,
+    "updates-layout": updates_layout,
     "bins": bins,
     "boards": boards.boards,
     "builds": boards.builds,
     "board-notes": boards.notes,
     "faults": faults.table,
+    "proofs": formal.table,
     "frames": link.tables,
     "exchange": link.example,
 }
@@ -193,6 +215,16 @@ def pays_part(directory: Path) -> str:
     return f"{pays.table(link, fabric, own)}\n{stamp('python docs/generate.py pays', 'torch')}"
 
 
+def policies_part(directory: Path) -> str:
+    """Return what each policy came to in a run, and write the plots."""
+    courses = policies.measure()
+    for name, svg in policies.plots(courses).items():
+        (directory / "images" / name).write_text(svg)
+    packages = ("torch", "scikit-learn")
+    made = stamp("python docs/generate.py policies", *packages)
+    return f"{policies.to_markdown(courses)}\n{made}"
+
+
 def _measured(directory: Path) -> dict[str, Callable[[], str]]:
     return {
         "bench-link": lambda: bench_link(directory),
@@ -202,6 +234,7 @@ def _measured(directory: Path) -> dict[str, Callable[[], str]]:
         "verify": verify,
         "bench": bench,
         "stalling": lambda: stalling(directory),
+        "policies": lambda: policies_part(directory),
     }
 
 

@@ -12,6 +12,8 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from upshift.estimators import estimates
+
 if TYPE_CHECKING:
     from upshift.training import Run
 
@@ -50,6 +52,7 @@ def render(outcome: Run, phases: dict[str, float]) -> str:
     return environment.get_template("page.html.jinja").render(
         run=outcome,
         phases=phases,
+        estimates=estimates(outcome.config),
         versions=versions | {"Python": platform.python_version()},
         equal=len(set(outcome.digests.values())) == 1,
         plots=[(title, caption, _svg(plot(outcome))) for title, caption, plot in _PLOTS],

@@ -23,6 +23,7 @@ import upshift.device
 from upshift import digits, holders
 from upshift.config import UnitConfig
 from upshift.device import Device
+from upshift.formats import Format
 from upshift.holders import Holder, MismatchError
 from upshift.optim import Band
 
@@ -74,6 +75,7 @@ class Run:
     config: UnitConfig
     device: str
     seed: int
+    optimizer: str
     parameters: int
     epochs: list[Epoch] = field(default_factory=list)
     steps: int = 0
@@ -92,9 +94,11 @@ class Run:
         return sum(epoch.updates for epoch in self.epochs)
 
 
-def configuration(parameters: int, lanes: int = 8) -> UnitConfig:
+def configuration(
+    parameters: int, lanes: int = 8, gradient: Format = UnitConfig.gradient
+) -> UnitConfig:
     """Return a default unit just deep enough for a number of parameters."""
-    return UnitConfig(lanes=lanes, depth=-(-parameters // lanes) * lanes)
+    return UnitConfig(lanes=lanes, gradient=gradient, depth=-(-parameters // lanes) * lanes)
 
 
 def train(
@@ -102,6 +106,8 @@ def train(
     *,
     epochs: int,
     seed: int,
+    optimizer: str = "sgd",
+    gradient: Format | None = None,
     opened: Callable[[Device], None] = lambda device: None,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -117,6 +123,9 @@ def train(
         Epochs in all, those before a resumption included.
     seed : int
         Decides the split, the start and the order of the images.
+    optimizer : {"sgd", "adam"}
+    gradient : Format, optional
+        Format of the gradients that the device takes; a board has its own.
     opened : callable, optional
         Called with the device once it is open.
     checkpoint : Path, optional
@@ -135,9 +144,13 @@ def train(
     MismatchError
         At the first step after which two holders differ.
     ValueError
-        If the checkpoint exists, or is not of this run and this unit.
+        If there is no such optimizer, or the device takes other gradients, or the checkpoint
+        exists, or is not of this run and this unit.
     """
-    past = None if checkpoint is None else _past(checkpoint, resume, seed, epochs)
+    if optimizer not in holders.OPTIMIZERS:
+        allowed = " or ".join(holders.OPTIMIZERS)
+        raise ValueError(f"optimizer {optimizer!r} is not allowed: {allowed}")
+    past = None if checkpoint is None else _past(checkpoint, resume, seed, optimizer, epochs)
     data = digits.load(seed)
     start = digits.network(seed)
     parameters = sum(p.numel() for p in start.parameters())
@@ -146,14 +159,19 @@ def train(
         # depend on the machine.
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(1)
-        device = stack.enter_context(upshift.device.open(url, default=configuration(parameters)))
+        default = configuration(parameters, gradient=gradient or UnitConfig.gradient)
+        device = stack.enter_context(upshift.device.open(url, default=default))
         config = device.config
+        if gradient not in (None, config.gradient):
+            raise ValueError(
+                f"gradient {gradient} is not allowed: {url} takes gradients of {config.gradient}"
+            )
         opened(device)
         named: list[tuple[str, Device | None]] = [(url, device), ("torch", None)]
         if url != "model:":
             named.append(("model:", stack.enter_context(upshift.device.open("model:", config))))
-        parties = [Holder.of(name, start, held_by, config) for name, held_by in named]
-        run = Run(config, url, seed, parameters)
+        parties = [Holder.of(name, start, held_by, config, optimizer) for name, held_by in named]
+        run = Run(config, url, seed, optimizer, parameters)
         order = torch.Generator().manual_seed(seed)
         if checkpoint is not None and past is not None:
             for holder in parties:
@@ -163,14 +181,16 @@ def train(
         while len(run.epochs) < epochs:
             _train_epoch(run, parties, data, order)
             if checkpoint is not None:
-                network, optimizer = parties[0].network, parties[0].optimizer
-                upshift.checkpoint.save(checkpoint, network, optimizer, _state(run, order))
+                network, learner = parties[0].network, parties[0].optimizer
+                upshift.checkpoint.save(checkpoint, network, learner, _state(run, order))
             if len(run.epochs) == epochs:
                 run.digests = {holder.name: holder.digest() for holder in parties}
             yield run
 
 
-def _past(file: Path, resume: bool, seed: int, epochs: int) -> dict[str, Any] | None:
+def _past(
+    file: Path, resume: bool, seed: int, optimizer: str, epochs: int
+) -> dict[str, Any] | None:
     """Return what a run left in its checkpoint, or None if a new one begins."""
     if not resume:
         if file.exists():
@@ -181,6 +201,9 @@ def _past(file: Path, resume: bool, seed: int, epochs: int) -> dict[str, Any] | 
         raise ValueError(f"{file} is not the checkpoint of such a run")
     if past["seed"] != seed:
         raise ValueError(f"{file} is of a run with seed {past['seed']}, not {seed}")
+    learned = past.get("optimizer", "sgd")  # what wrote older files knew no other
+    if learned != optimizer:
+        raise ValueError(f"{file} is of a run with optimizer {learned}, not {optimizer}")
     done = len(past["epochs"])
     if done >= epochs:
         raise ValueError(f"{file} has {done} epochs already: {epochs} in all leave none to train")
@@ -192,6 +215,7 @@ def _state(run: Run, order: torch.Generator) -> dict[str, Any]:
     return {
         "task": _TASK,
         "seed": run.seed,
+        "optimizer": run.optimizer,
         "steps": run.steps,
         "comparisons": run.comparisons,
         "checksums": run.checksums,

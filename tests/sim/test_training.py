@@ -17,7 +17,7 @@ from upshift.checkpoint import Checkpoint
 from upshift.config import UnitConfig
 from upshift.device.model import ModelDevice
 from upshift.formats import Fixed, bfloat16
-from upshift.optim import Band, QtSGD
+from upshift.optim import Band, QtAdam, QtSGD
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -30,22 +30,27 @@ def test_the_demonstration_learns_the_digits_on_any_seed(seed):
     assert len(set(run.digests.values())) == 1
 
 
-def test_every_mirror_and_holder_has_the_same_bits():
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [
+        (QtSGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01}),
+        (QtAdam, {"decoupled_weight_decay": True, "weight_decay": 0.01}),
+    ],
+)
+def test_every_mirror_and_holder_has_the_same_bits(kind, own):
     config = UnitConfig(lanes=4, depth=64)
 
     def learn(device, **options):
         torch.manual_seed(3)
         model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
-        optimizer = QtSGD(
+        optimizer = kind(
             model.parameters(),
             2**-4,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=0.01,
             resolution=Band(),
             weight=config.weight,
             gradient=config.gradient,
             device=device,
+            **own,
             **options,
         )
         for _ in range(30):
@@ -145,26 +150,37 @@ def test_a_board_that_is_too_small_says_so(board, capsys, monkeypatch):
     assert message in capsys.readouterr().err
 
 
+def test_gradients_that_a_board_does_not_take_are_refused(board, capsys):
+    assert cli.main(["train", "--device", "board:", "--gradient", "float32"]) == 2
+    assert "gradient float32 is not allowed: board: takes gradients of bfloat16" in (
+        capsys.readouterr().err
+    )
+
+
 def facts(run):
     """Return all that a run says but for the time it took."""
     epochs = [vars(epoch) | {"update_seconds": None} for epoch in run.epochs]
     return epochs, run.digests, run.steps, run.comparisons, run.checksums
 
 
-@pytest.mark.parametrize("url", ["model:", "rtl:", "board:"])
-def test_a_run_in_two_parts_has_the_bits_of_one(tmp_path, request, url):
+@pytest.mark.parametrize(
+    ("url", "optimizer"),
+    [("model:", "sgd"), ("rtl:", "sgd"), ("board:", "sgd"), ("model:", "adam")],
+)
+def test_a_run_in_two_parts_has_the_bits_of_one(tmp_path, request, url, optimizer):
     if url == "board:":
         request.getfixturevalue("board")
     file = tmp_path / "run.npz"
-    *_, whole = training.train(url, epochs=4, seed=1)
-    *_, _ = training.train(url, epochs=2, seed=1, checkpoint=file)
-    told = [
-        len(run.epochs)
-        for run in training.train(url, epochs=4, seed=1, checkpoint=file, resume=True)
-    ]
+
+    def train(epochs, **options):
+        return training.train(url, epochs=epochs, seed=1, optimizer=optimizer, **options)
+
+    *_, whole = train(4)
+    *_, _ = train(2, checkpoint=file)
+    told = [len(run.epochs) for run in train(4, checkpoint=file, resume=True)]
     assert told == [2, 3, 4]
-    *_, run = training.train(url, epochs=5, seed=1, checkpoint=file, resume=True)
-    *_, longer = training.train(url, epochs=5, seed=1)
+    *_, run = train(5, checkpoint=file, resume=True)
+    *_, longer = train(5)
     assert facts(run) == facts(longer)
     assert [vars(e) | {"update_seconds": 0} for e in whole.epochs] == [
         vars(e) | {"update_seconds": 0} for e in longer.epochs[:4]
@@ -200,12 +216,15 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path, board):
     file = tmp_path / "run.npz"
     *_, _ = training.train("model:", epochs=1, seed=1, checkpoint=file)
 
-    def refuses(message, url="model:", epochs=2, seed=1, resume=True):
+    def refuses(message, url="model:", epochs=2, seed=1, resume=True, **options):
+        options |= {"epochs": epochs, "seed": seed, "checkpoint": file, "resume": resume}
         with pytest.raises(ValueError, match=message):
-            next(training.train(url, epochs=epochs, seed=seed, checkpoint=file, resume=resume))
+            next(training.train(url, **options))
 
     refuses("run.npz exists: resume the run in it, or remove it", resume=False)
     refuses("is of a run with seed 1, not 2", seed=2)
+    refuses("is of a run with optimizer sgd, not adam", optimizer="adam")
+    refuses("optimizer 'cake' is not allowed: sgd or adam", optimizer="cake")
     refuses("has 1 epochs already: 1 in all leave none to train", epochs=1)
     refuses("holds weights 18.16 for gradients 16.12, but the opt", url="board:")
     kept = checkpoint.read(file)

@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from upshift.formats import parse
+
 if TYPE_CHECKING:
     from upshift.device import Device
     from upshift.training import Epoch, Run
@@ -18,6 +20,8 @@ EXAMPLES = """\
 examples:
   upshift train                                   digits through the compiled RTL, 30 epochs
   upshift train --device model: --epochs 5        through the integer model
+  upshift train --optimizer adam                  Adam instead of SGD
+  upshift train --gradient bfloat16               gradients as floating-point numbers
   upshift train --report report.html              and write a page about it
   upshift train --checkpoint run.npz              save after every epoch
   upshift train --checkpoint run.npz --resume     go on after an interruption
@@ -42,6 +46,14 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--device", default="rtl:", metavar="URL", help="default rtl:")
     parser.add_argument("--epochs", type=int, default=30, metavar="N", help="default 30")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    parser.add_argument(
+        "--optimizer", default="sgd", metavar="NAME", help="sgd or adam, default sgd"
+    )
+    parser.add_argument(
+        "--gradient",
+        metavar="FORMAT",
+        help="W.F, bfloat16 or float32, default that of the device",
+    )
     parser.add_argument("--json", action="store_true", help="print the run as JSON")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write an HTML page")
     parser.add_argument(
@@ -117,6 +129,8 @@ def run(options: argparse.Namespace) -> int:
                 options.device,
                 epochs=options.epochs,
                 seed=options.seed,
+                optimizer=options.optimizer,
+                gradient=parse(options.gradient) if options.gradient else None,
                 opened=opened,
                 checkpoint=options.checkpoint,
                 resume=options.resume,
@@ -177,6 +191,7 @@ def to_json(outcome: Run, phases: dict[str, float]) -> dict[str, Any]:
         "device": outcome.device,
         "config": json.loads(outcome.config.to_json()),
         "seed": outcome.seed,
+        "optimizer": outcome.optimizer,
         "parameters": outcome.parameters,
         "accuracy": outcome.accuracy,
         "updates": outcome.updates,
