@@ -42,7 +42,6 @@ def test_every_group_has_a_quick_proof():
         ("beats/pipeline 5", "unit.sequencer.command_check"),
         ("memory/pipeline 5", "unit.memory*"),
         ("reports/pipeline 5", "unit.datapath.reports"),
-        ("room/pipeline 5", "unit.datapath.reports"),
         ("counters/pipeline 5", "unit.registers*"),
         ("counting/4 counters of 4 bits", "unit*"),
         ("rows/streamed", "unit.rows*"),
