@@ -115,7 +115,7 @@ struct Board {
     Queue in, out;
     Sender sender;
     Receiver receiver;
-    int quiet = 0; // clocks since the board last said that it was busy
+    int quiet = 0; // clocks since the board last had work
     int64_t counters[COUNTERS] = {};
 
     explicit Board(int64_t bit) : sender{bit}, receiver{bit} {
@@ -140,7 +140,7 @@ struct Board {
         uint8_t byte;
         const int heard = receiver.clock(high(top.p_tx), byte);
         top.commit();
-        quiet = high(top.p_busy) ? 0 : quiet + 1;
+        quiet = high(top.p_working) ? 0 : quiet + 1;
         counters[CLOCKS]++;
         if (!heard) return false;
         if (heard < 0) {
@@ -152,8 +152,9 @@ struct Board {
         return byte == 0;
     }
 
-    // Whether nothing is under way. The board says so, but what the line carries comes to it through
-    // a few registers, and its counters are shown a few clocks late.
+    // Whether nothing is under way but a frame whose rest is missing. The board says so, but what
+    // the line carries comes to it through a few registers, and its counters are shown a few
+    // clocks late.
     inline bool resting() const {
         return quiet > 64 && !sender.active() && !receiver.active() && !in.size();
     }

@@ -38,7 +38,9 @@ class ByteLink(wiring.Component):
     o : Out(stream)
         Bytes to the host.
     busy : Out
-        A frame is being received, executed or answered: there is work for more clocks.
+        A frame is being received, executed or answered.
+    working : Out
+        There is work for more clocks even if no byte comes.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class ByteLink(wiring.Component):
                 "error": In(1),
                 "o": Out(stream.Signature(8)),
                 "busy": Out(1),
+                "working": Out(1),
             }
         )
 
@@ -84,7 +87,8 @@ class ByteLink(wiring.Component):
             receiver.error.eq(self.error),
             engine.frames.eq(receiver.frames),
             engine.rejected.eq(receiver.rejected),
-            self.busy.eq(receiver.busy | requests.o.valid | engine.busy | transmitter.busy),
+            self.working.eq(receiver.working | requests.o.valid | engine.busy | transmitter.busy),
+            self.busy.eq(receiver.busy | self.working),
         ]
         return m
 
@@ -111,6 +115,8 @@ class LinkedUnit(wiring.Component):
         Serial line to the host.
     busy : Out
         A byte is being received or sent, or a frame is in work.
+    working : Out
+        The same, but for a frame that has not come whole.
 
     Raises
     ------
@@ -123,7 +129,9 @@ class LinkedUnit(wiring.Component):
         self.config = config
         self.link = link
         self._init = init
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)})
+        super().__init__(
+            {"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1), "working": Out(1)}
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -136,6 +144,7 @@ class LinkedUnit(wiring.Component):
             receiver.rx.eq(self.rx),
             self.tx.eq(transmitter.tx),
             link.error.eq(receiver.error),
-            self.busy.eq(receiver.busy | link.busy | transmitter.busy),
+            self.working.eq(receiver.busy | link.working | transmitter.busy),
+            self.busy.eq(link.busy | self.working),
         ]
         return m

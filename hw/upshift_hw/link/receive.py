@@ -42,6 +42,8 @@ class FrameReceiver(wiring.Component):
         Frames received whole, frames dropped.
     busy : Out
         A frame has begun and not ended, or some byte waits.
+    working : Out
+        There is work for more clocks even if no byte comes.
     """
 
     def __init__(self, link: LinkConfig):
@@ -54,6 +56,7 @@ class FrameReceiver(wiring.Component):
                 "frames": Out(_COUNTERS["frames"]),
                 "rejected": Out(_COUNTERS["rejected"]),
                 "busy": Out(1),
+                "working": Out(1),
             }
         )
 
@@ -95,7 +98,8 @@ class FrameReceiver(wiring.Component):
             next_taken.eq(taken + (self.o.valid & self.o.ready)),
             ring.read_place.eq(next_taken),
             self.o.payload.eq(ring.read_byte),
-            self.busy.eq(decoder.busy | ended | self.o.valid),
+            self.working.eq(ended | self.o.valid),
+            self.busy.eq(decoder.busy | self.working),
         ]
         m.d.sync += [
             taken.eq(next_taken),
