@@ -126,7 +126,9 @@ def test_no_multiplier_is_described(tmp_path):
 def test_exported_verilog_is_plain_and_lints(tmp_path):
     verilog = export.linked_verilog(CONFIG, LINK)
     header = re.search(r"^module upshift \((.*?)^\);", verilog, re.M | re.S)
-    assert re.findall(r"(\w+)(?: = [^,\n]*)?,?\n", header[1]) == ["clk", "rst", "rx", "tx", "busy"]
+    assert re.findall(r"(\w+)(?: = [^,\n]*)?,?\n", header[1]) == [
+        *("clk", "rst", "rx", "tx", "busy", "working"),
+    ]
     assert re.findall(r"^module (\S+)", verilog, re.M)[0] == "upshift"
     assert "\\" not in verilog
     assert "$auto" not in verilog
