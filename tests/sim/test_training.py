@@ -244,7 +244,7 @@ def test_training_on_a_broken_unit_ends_with_one(capsys, fault):
     ("fault", "status", "broken"),
     [
         (None, 0, set()),
-        (3, 1, {"compiled RTL", "Icarus, cocotb", "Verilator, cocotb"}),
+        (2, 1, {"compiled RTL", "Icarus, cocotb", "Verilator, cocotb"}),
     ],
 )
 def test_verify_climbs_all_rungs_and_notices_a_broken_unit(capsys, tmp_path, fault, status, broken):
