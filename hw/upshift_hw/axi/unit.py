@@ -4,7 +4,7 @@ from functools import reduce
 from operator import or_
 
 from amaranth.hdl import ClockDomain, DomainRenamer, Module
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
@@ -17,6 +17,7 @@ from upshift_hw.axi.ends import StreamIn, StreamOut
 from upshift_hw.axi.lite import ANSWER, REQUEST, LiteFront
 from upshift_hw.axi.reset import ResetSequencer
 from upshift_hw.axi.shell import Shell, update_layout
+from upshift_hw.cut import StreamCut
 
 
 class AxiUnit(wiring.Component):
@@ -125,7 +126,7 @@ class AxiUnit(wiring.Component):
         if not self.one_clock:
             crossing = StreamCrossing(shape, i_domain=i_domain, o_domain=o_domain)
         else:
-            crossing = Buffer(shape)
+            crossing = StreamCut(shape)
         m.submodules[f"{name}_crossing"] = crossing
         return crossing
 
@@ -157,35 +158,3 @@ class AxiUnit(wiring.Component):
         wiring.connect(m, crossing.o, end.i)
         wiring.connect(m, end.axis, wiring.flipped(getattr(self, name)))
         return end
-
-
-class Buffer(wiring.Component):
-    """What a crossing is where there is nothing to cross: a short queue.
-
-    Parameters
-    ----------
-    shape : ShapeLike
-        Of the payload.
-
-    Members
-    -------
-    i : In(stream)
-    o : Out(stream)
-    """
-
-    def __init__(self, shape):
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
-
-    def elaborate(self, platform):
-        m = Module()
-        width = self.i.payload.shape().size
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=width, depth=4)
-        m.d.comb += [
-            queue.w_data.eq(self.i.payload),
-            queue.w_en.eq(self.i.valid),
-            self.i.ready.eq(queue.w_rdy),
-            self.o.payload.eq(queue.r_data),
-            self.o.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.o.ready),
-        ]
-        return m

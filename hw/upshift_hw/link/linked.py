@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from upshift.config import UnitConfig
 from upshift.formats import Raw
 from upshift.link.config import LinkConfig, check_unit
-from upshift_hw.link.cut import StreamCut
+from upshift_hw.cut import StreamCut
 from upshift_hw.link.engine import LinkEngine
 from upshift_hw.link.receive import FrameReceiver
 from upshift_hw.link.transmit import FrameTransmitter

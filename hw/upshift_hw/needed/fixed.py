@@ -6,13 +6,11 @@ A gradient G needs q >= k + Fg - floor(log2(2G xor sign(G))).
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
 
-from upshift import layout
 from upshift.config import UnitConfig
-from upshift_hw.shapes import shape_of
+from upshift_hw.needed.ports import ports
 
 
 class FixedNeeded(wiring.Component):
@@ -43,16 +41,7 @@ class FixedNeeded(wiring.Component):
 
     def __init__(self, config: UnitConfig):
         self.config = config
-        rate = next(f for f in layout.command(config) if f.name == "rate")
-        super().__init__(
-            {
-                "gradients": In(data.ArrayLayout(shape_of(config.gradient), config.lanes)),
-                "mask": In(config.lanes),
-                "rate": In(rate.width),
-                "valid": Out(1),
-                "needed": Out(signed(layout.needed_bits(config))),
-            }
-        )
+        super().__init__(ports(config))
 
     def elaborate(self, platform):
         m = Module()

@@ -10,14 +10,12 @@ from functools import reduce
 from itertools import zip_longest
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
 
-from upshift import layout
 from upshift.config import UnitConfig
 from upshift_hw.delay import later
-from upshift_hw.shapes import shape_of
+from upshift_hw.needed.ports import ports
 
 
 class FloatNeeded(wiring.Component):
@@ -53,16 +51,7 @@ class FloatNeeded(wiring.Component):
         self.config = config
         self._levels = max((config.lanes - 1).bit_length(), 2)
         self.latency = 1 + self._levels + 2
-        rate = next(f for f in layout.command(config) if f.name == "rate")
-        super().__init__(
-            {
-                "gradients": In(data.ArrayLayout(shape_of(config.gradient), config.lanes)),
-                "mask": In(config.lanes),
-                "rate": In(rate.width),
-                "valid": Out(1),
-                "needed": Out(signed(layout.needed_bits(config))),
-            }
-        )
+        super().__init__(ports(config))
 
     def elaborate(self, platform):
         m = Module()

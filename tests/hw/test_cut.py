@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from upshift_hw.link.cut import StreamCut
+from upshift_hw.cut import StreamCut
 
 
 @pytest.mark.parametrize(("offered", "taken"), [(1.0, 1.0), (0.5, 1.0), (1.0, 0.5), (0.6, 0.6)])
