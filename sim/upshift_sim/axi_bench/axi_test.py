@@ -15,8 +15,9 @@ import cocotb
 from cocotb.handle import SimHandleBase
 
 from upshift_sim.axi_bench.bench import AxiBench
-from upshift_sim.axi_bench.case import PLUSARG, AxiCase
+from upshift_sim.axi_bench.case import AxiCase
 from upshift_sim.axi_bench.scenarios import SCENARIOS
+from upshift_sim.bench.case import PLUSARG
 
 
 @cocotb.test()
@@ -30,7 +31,7 @@ async def axi_unit(dut: SimHandleBase) -> None:
     name = "start"
     try:
         await bench.start()
-        for name in case.scenarios:
+        for name in case.scenarios or SCENARIOS:
             await SCENARIOS[name](bench)
         await bench.finish()
         outcome["error"] = None

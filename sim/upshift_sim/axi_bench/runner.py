@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +10,14 @@ from cocotb_tools.runner import get_runner
 
 from upshift.config import UnitConfig
 from upshift_hw import export
-from upshift_sim.axi_bench.case import PLUSARG, AxiCase
+from upshift_sim.axi_bench.case import AxiCase
 from upshift_sim.bench.runner import (
     BUILD_ARGS,
-    BenchError,
     build,
     check_available,
     environment,
-    tail,
+    run_directory,
+    simulate,
 )
 
 
@@ -85,9 +83,9 @@ def run(
     """
     check_available(simulator)
     directory = directory.resolve()
-    clocks = "one" if unit_period is None else "two"
-    runs = directory / f"{simulator}-{config.digest[:12]}-{unit_period}-{idle:d}{stall:d}-{seed}"
-    runs.mkdir(parents=True, exist_ok=True)
+    one_clock = unit_period is None
+    name = f"{simulator}-{config.digest[:12]}-{'one' if one_clock else 'two'}"
+    place = run_directory(directory, f"{name}-{unit_period}", idle=idle, stall=stall, seed=seed)
     case = AxiCase(
         config=config.to_json(),
         bus_period=bus_period,
@@ -96,35 +94,14 @@ def run(
         stall=stall,
         seed=seed,
         scenarios=list(scenarios),
-        result=str(runs / "result.json"),
+        result=str(place / "result.json"),
     )
-    case.save(runs / "case.json")
-    result, log = Path(case.result), runs / "simulation.log"
-    result.unlink(missing_ok=True)
-    if verilog is None:
-        verilog = export.axi_verilog(config, one_clock=unit_period is None)
-    place = directory / f"{simulator}-{config.digest[:12]}-{clocks}"
+    verilog = verilog or export.axi_verilog(config, one_clock=one_clock)
+    top = export.AXI_TOP
     with environment(simulator):
         runner = get_runner(simulator)
-        build(runner, verilog, place, BUILD_ARGS[simulator], waves=False, top=export.AXI_TOP)
-        # Exit codes differ between simulators and under pytest; the outcome file does not.
-        with contextlib.suppress(RuntimeError, SystemExit):
-            runner.test(
-                test_module="upshift_sim.axi_bench.axi_test",
-                hdl_toplevel=export.AXI_TOP,
-                hdl_toplevel_lang="verilog",
-                seed=seed,
-                plusargs=[f"+{PLUSARG}={runs / 'case.json'}"],
-                extra_env={"COCOTB_REWRITE_ASSERTION_FILES": "", "COCOTB_LOG_LEVEL": "WARNING"},
-                test_dir=runs,
-                results_xml=str(runs / "results.xml"),
-                log_file=log,
-            )
-    if not result.exists():
-        raise BenchError(f"the simulator ended before the bench did:\n{tail(log)}")
-    outcome = json.loads(result.read_text())
-    if (error := outcome.pop("error")) is not None:
-        failed = BenchError(f"{error}\n  {simulator}, {case}")
-        failed.add_note(f"see {log}")
-        raise failed
+        build(runner, verilog, directory / name, BUILD_ARGS[simulator], waves=False, top=top)
+        outcome = simulate(
+            runner, case, simulator, module="upshift_sim.axi_bench.axi_test", top=top
+        )
     return AxiResult(**outcome)

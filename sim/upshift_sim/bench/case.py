@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 from upshift.config import UnitConfig
 
@@ -14,37 +15,27 @@ PLUSARG = "upshift_case"
 
 @dataclass(frozen=True)
 class Case:
-    """One run of a bench.
+    """What all benches are told.
 
     Attributes
     ----------
     config : str
         The configuration's canonical JSON.
-    latency, distance : int
-        Those of the unit (`upshift_hw.units.timing_of`).
     idle, stall : bool
         Whether sources leave gaps, and whether sinks pause.
     seed : int
         Of everything random.
-    bursts : int
-        Random bursts of the longest scenario.
     scenarios : list of str, optional
         The scenarios to play; all when None.
-    vectors : str, optional
-        A file of recorded vectors to play as well.
     result : str
         Where the outcome goes.
     """
 
     config: str
-    latency: int
-    distance: int
     idle: bool
     stall: bool
     seed: int
-    bursts: int
     scenarios: list[str] | None
-    vectors: str | None
     result: str
 
     @property
@@ -57,6 +48,26 @@ class Case:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
-    def load(cls, path: Path) -> Case:
+    def load(cls, path: Path) -> Self:
         """Return the case in a file."""
         return cls(**json.loads(path.read_text()))
+
+
+@dataclass(frozen=True)
+class UnitCase(Case):
+    """One run of the bench of a bare unit.
+
+    Attributes
+    ----------
+    latency, distance : int
+        Those of the unit (`upshift_hw.units.timing_of`).
+    bursts : int
+        Random bursts of the longest scenario.
+    vectors : str, optional
+        A file of recorded vectors to play as well.
+    """
+
+    latency: int
+    distance: int
+    bursts: int
+    vectors: str | None

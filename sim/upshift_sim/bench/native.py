@@ -10,7 +10,7 @@ from upshift.config import UnitConfig
 from upshift_hw import export
 from upshift_hw.units import timing_of
 from upshift_sim import compiled
-from upshift_sim.bench.case import Case
+from upshift_sim.bench.case import UnitCase
 from upshift_sim.bench.scenarios import play
 from upshift_sim.bench.streamed import bench_of
 from upshift_sim.bench.testbench import UnitBench
@@ -37,9 +37,9 @@ class Netlist:
         return Pins(self._library, self._ports)
 
 
-def case(config: UnitConfig, *, idle: bool, stall: bool, seed: int, bursts: int = 200) -> Case:
+def case(config: UnitConfig, *, idle: bool, stall: bool, seed: int, bursts: int = 200) -> UnitCase:
     """Return a case that plays all scenarios."""
-    return Case(
+    return UnitCase(
         config=config.to_json(),
         **timing_of(config)._asdict(),
         idle=idle,
@@ -52,7 +52,7 @@ def case(config: UnitConfig, *, idle: bool, stall: bool, seed: int, bursts: int 
     )
 
 
-def run(pins: Pins, case: Case, *, longest: int = LONGEST) -> UnitBench:
+def run(pins: Pins, case: UnitCase, *, longest: int = LONGEST) -> UnitBench:
     """Run the bench and return it; its scoreboard and coverage say what it has done.
 
     Raises

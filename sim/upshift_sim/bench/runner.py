@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cocotb_tools.runner import Runner, get_runner
 
@@ -23,7 +24,7 @@ from upshift.config import UnitConfig
 from upshift_hw import export
 from upshift_hw.units import timing_of
 from upshift_sim.bench import vectors_file, view
-from upshift_sim.bench.case import PLUSARG, Case
+from upshift_sim.bench.case import PLUSARG, Case, UnitCase
 
 SIMULATORS = ("icarus", "verilator")
 
@@ -181,6 +182,14 @@ def _build_name(config: UnitConfig, simulator: str, fault: int | None, *, waves:
     return name + ("-waves" if waves else "")
 
 
+def run_directory(directory: Path, name: str, *, idle: bool, stall: bool, seed: int) -> Path:
+    """Make the directory of one run of a simulator."""
+    pauses = f"{'idle' if idle else 'busy'}-{'stall' if stall else 'flow'}"
+    runs = directory / f"{name}-{pauses}-{seed}"
+    runs.mkdir(parents=True, exist_ok=True)
+    return runs
+
+
 def run(
     config: UnitConfig,
     simulator: str,
@@ -233,9 +242,8 @@ def run(
         raise ValueError(f"{vectors} was recorded for another configuration")
     directory = directory.resolve()
     name = _build_name(config, simulator, fault, waves=waves)
-    runs = directory / f"{name}-{'idle' if idle else 'busy'}-{'stall' if stall else 'flow'}-{seed}"
-    runs.mkdir(parents=True, exist_ok=True)
-    case = Case(
+    runs = run_directory(directory, name, idle=idle, stall=stall, seed=seed)
+    case = UnitCase(
         config=config.to_json(),
         **timing_of(config)._asdict(),
         idle=idle,
@@ -253,25 +261,59 @@ def run(
         dump = runs / ("dump.vcd" if simulator == "verilator" else "dump.fst") if waves else None
         if dump is not None:  # now, because a bench that fails is looked at most
             dump.with_suffix(".gtkw").write_text(view.gtkwave(config, verilog, dump.name))
-        return _simulate(runner, case, simulator, runs, dump)
+        outcome = simulate(
+            runner, case, simulator, module="upshift_sim.bench.unit_bench", dump=dump
+        )
+    return BenchResult(
+        simulator=simulator, idle=idle, stall=stall, seed=seed, waves=dump, **outcome
+    )
 
 
-def _simulate(
-    runner: Runner, case: Case, simulator: str, directory: Path, dump: Path | None
-) -> BenchResult:
-    case.save(directory / "case.json")
+def simulate(
+    runner: Runner,
+    case: Case,
+    simulator: str,
+    *,
+    module: str,
+    top: str = export.TOP,
+    dump: Path | None = None,
+) -> dict[str, Any]:
+    """Run a case in a simulator that has been built, beside the file of its outcome.
+
+    Parameters
+    ----------
+    runner : Runner
+    case : Case
+    simulator : {"icarus", "verilator"}
+    module : str
+        The cocotb test.
+    top : str
+    dump : Path, optional
+        Where the waveform goes.
+
+    Returns
+    -------
+    dict
+        The outcome that the bench wrote, but for its error.
+
+    Raises
+    ------
+    BenchError
+        If the bench fails; the message says why and what it ran.
+    """
     result = Path(case.result)
+    directory = result.parent
+    case.save(directory / "case.json")
     result.unlink(missing_ok=True)
     plusargs = [f"+{PLUSARG}={directory / 'case.json'}"]
     if dump is not None and simulator == "icarus":
         plusargs.append(f"+dumpfile_path={dump}")
     log = directory / "simulation.log"
-    failure = "the simulator ended before the bench did"
     # Exit codes differ between simulators and under pytest; the outcome file does not.
     with contextlib.suppress(RuntimeError, SystemExit):
         runner.test(
-            test_module="upshift_sim.bench.unit_bench",
-            hdl_toplevel=export.TOP,
+            test_module=module,
+            hdl_toplevel=top,
             hdl_toplevel_lang="verilog",
             seed=case.seed,
             plusargs=plusargs,
@@ -282,21 +324,13 @@ def _simulate(
             log_file=log,
         )
     if not result.exists():
-        raise BenchError(f"{failure}:\n{tail(log)}")
-    outcome = json.loads(result.read_text())
-    error = outcome.pop("error")
-    if error is not None:
+        raise BenchError(f"the simulator ended before the bench did:\n{tail(log)}")
+    outcome: dict[str, Any] = json.loads(result.read_text())
+    if (error := outcome.pop("error")) is not None:
         failed = BenchError(
             f"{error}\n  {simulator}, configuration {case.config}, idle={case.idle}, "
             f"stall={case.stall}, seed={case.seed}"
         )
         failed.add_note(f"see {log}")  # in a traceback; a command's directory may be gone
         raise failed
-    return BenchResult(
-        simulator=simulator,
-        idle=case.idle,
-        stall=case.stall,
-        seed=case.seed,
-        waves=dump,
-        **outcome,
-    )
+    return outcome

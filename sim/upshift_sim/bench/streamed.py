@@ -18,7 +18,7 @@ from upshift import layout
 from upshift.config import UnitConfig
 from upshift.formats import Raw
 from upshift.vectors import Vector
-from upshift_sim.bench.case import Case
+from upshift_sim.bench.case import UnitCase
 from upshift_sim.bench.rows import updated
 from upshift_sim.bench.scoreboard import MismatchError, Observer, Scoreboard
 from upshift_sim.bench.streams import Monitor, Pauses, Sink
@@ -255,7 +255,7 @@ class StreamedBench(UnitBench):
         self.scoreboard.compare(rows)
 
 
-def bench_of(dut: Any, case: Case, edge: Callable[[], Awaitable[object]]) -> UnitBench:
+def bench_of(dut: Any, case: UnitCase, edge: Callable[[], Awaitable[object]]) -> UnitBench:
     """Return the bench of the unit that a case describes; takes what `UnitBench` does."""
     kinds = {"resident": UnitBench, "streamed": StreamedBench}
     return kinds[case.unit.memory](dut, case, edge)

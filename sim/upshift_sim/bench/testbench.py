@@ -15,7 +15,7 @@ from typing import Any
 from upshift import layout, registers
 from upshift.formats import Raw
 from upshift.vectors import Vector, beats
-from upshift_sim.bench.case import Case
+from upshift_sim.bench.case import UnitCase
 from upshift_sim.bench.scoreboard import Burst, MismatchError, Scoreboard
 from upshift_sim.bench.streams import Feed, Monitor, Sink, Source, no_pauses, random_pauses, read
 from upshift_sim.bench.unit_bins import Bin, UnitCoverage
@@ -33,7 +33,7 @@ class UnitBench:
     ----------
     dut : object
         The top module's handle.
-    case : Case
+    case : UnitCase
     edge : callable
         Returns what to await for the next rising edge of the clock, which runs already.
 
@@ -52,7 +52,7 @@ class UnitBench:
         Clocks from a beat to the first that may have the same row, nothing else in the way.
     """
 
-    def __init__(self, dut: Any, case: Case, edge: Callable[[], Awaitable[object]]):
+    def __init__(self, dut: Any, case: UnitCase, edge: Callable[[], Awaitable[object]]):
         self.case = case
         self.config = config = case.unit
         self.rng = random.Random(case.seed)

@@ -15,7 +15,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
-from upshift_sim.bench.case import PLUSARG, Case
+from upshift_sim.bench.case import PLUSARG, UnitCase
 from upshift_sim.bench.scenarios import play
 from upshift_sim.bench.streamed import bench_of
 
@@ -23,7 +23,7 @@ from upshift_sim.bench.streamed import bench_of
 @cocotb.test()
 async def update_unit(dut: Any) -> None:
     """Play all scenarios of the case."""
-    case = Case.load(Path(str(cocotb.plusargs[PLUSARG])))
+    case = UnitCase.load(Path(str(cocotb.plusargs[PLUSARG])))
     start = time.perf_counter()
     outcome: dict[str, Any] = {"error": "the bench did not finish"}
     Clock(dut.clk, 10, unit="ns", impl="gpi").start(start_high=False)
