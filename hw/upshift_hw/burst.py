@@ -45,8 +45,10 @@ class BurstSequencer(wiring.Component):
     A beat starts `distance` clocks or more after an earlier beat that touches a lane of the same
     row: a read must not overtake that write.
 
-    Each beat is the *next* one for a clock at least, and then the *current* one until it starts.
-    What decides whether it starts is in registers by then.
+    Beats are generated, each becomes the *next* one and then the *current* one until it starts.
+    What decides whether it starts is in registers by then. When it does not start, the one that
+    is being generated becomes a *spare* one, so that generator and commands stop a clock late
+    and depend on nothing but registers.
 
     Parameters
     ----------
@@ -123,47 +125,81 @@ class BurstSequencer(wiring.Component):
         m.submodules.hazards = tracker = HazardTracker(self.config, distance=self.distance)
         wiring.connect(m, wiring.flipped(self.command), checker.i)
 
-        step = Signal(_step_layout(self.config))  # the next beat
-        current = Signal.like(step)
-        # The current beat is there and not on hold: with and without gradients. It leaves.
-        wants, alone, moves = Signal(), Signal(), Signal()
+        step = Signal(_step_layout(self.config))  # the beat that is being generated
+        spare, following, current = (Signal.like(step, name=n) for n in ("spare", "next", "current"))
+        # The current beat waits for nothing but its gradients; not even for them; is not there.
+        ready, alone, idle = Signal(), Signal(), Signal(init=1)
+        room, moves, pulls = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.gradient_ready.eq(wants & ~tracker.hazard),
-            self.valid.eq((alone | (wants & self.gradient_valid)) & ~tracker.hazard),
-            moves.eq(self.valid | ~current.present),
-            tracker.next_row.eq(step.row),
-            tracker.next_mask.eq(step.mask),
-            tracker.row.eq(current.row),
-            tracker.mask.eq(current.mask),
-            tracker.start.eq(self.valid),
-            tracker.move.eq(moves),
+            room.eq(~spare.present),
+            self.gradient_ready.eq(ready),
+            self.valid.eq(alone | (ready & self.gradient_valid)),
+            moves.eq(alone | idle | (ready & self.gradient_valid)),
+            pulls.eq(moves | ~following.present),
             *(self.beat[name].eq(current[name]) for name in beat_layout(self.config).members),
             self.rate.eq(current.rate),
             self.resolution.eq(current.resolution),
         ]
-        m.d.sync += self.held.eq(self.hold)
+        with m.If(room):
+            m.d.sync += spare.eq(step)
+        m.d.sync += spare.present.eq((spare.present | step.present) & ~pulls)
+        with m.If(pulls):
+            m.d.sync += following.eq(Mux(room, step, spare))
         with m.If(moves):
-            m.d.sync += current.eq(step)
-        comes = Signal.like(step)
-        m.d.comb += comes.eq(Mux(moves, step, current))
-        poised = comes.present & ~(comes.first & self.hold)
-        m.d.sync += [wants.eq(poised & comes.takes), alone.eq(poised & ~comes.takes)]
+            m.d.sync += current.eq(following)
+        self._track(m, tracker, step, following, current)
+        m.d.comb += [
+            tracker.room.eq(room),
+            tracker.pull.eq(pulls),
+            tracker.move.eq(moves),
+            tracker.start.eq(self.valid),
+        ]
+
+        # What the current beat will be, and whether it may start.
+        wants = Signal()
+        m.d.sync += self.held.eq(self.hold)
+        present, takes, goes = (
+            Mux(moves, of(following), of(current))
+            for of in (
+                lambda beat: beat.present,
+                lambda beat: beat.takes,
+                lambda beat: beat.present & ~(beat.first & self.hold),
+            )
+        )
+        m.d.sync += [
+            idle.eq(~present),
+            wants.eq(goes & takes),
+            ready.eq(goes & takes & ~tracker.coming),
+            alone.eq(goes & ~takes & ~tracker.coming),
+        ]
         with m.If(self.valid):
             m.d.sync += self.underway.eq(~current.last)
-        self._advance(m, checker, step, moves)
+        self._advance(m, checker, step, room)
 
         # -- where the clocks go ---------------------------------------------------------------
         blocked = checker.valid & ~self.active & ~self.report_free
         m.d.comb += [
-            self.active.eq(step.present | current.present),
+            self.active.eq(step.present | following.present | current.present),
             self.waiting.eq(wants & self.gradient_valid & tracker.hazard),
             self.stalled.eq((wants & ~self.gradient_valid) | blocked),
             self.counting.eq(wants | blocked),
         ]
         return m
 
-    def _advance(self, m, checker, step, moves):
-        """Load the next beat: the one after it in its burst, or the first of the next burst."""
+    def _track(self, m, tracker, step, following, current):
+        """Show beats to the hazard tracker."""
+        m.d.comb += [
+            tracker.new_row.eq(step.row),
+            tracker.new_mask.eq(step.mask),
+            tracker.next_present.eq(following.present),
+            tracker.next_row.eq(following.row),
+            tracker.next_mask.eq(following.mask),
+            tracker.row.eq(current.row),
+            tracker.mask.eq(current.mask),
+        ]
+
+    def _advance(self, m, checker, step, room):
+        """Generate a beat: the one after it in its burst, or the first of the next burst."""
         plan = checker.plan
         every_lane = (1 << self.config.lanes) - 1
         before_last = Signal.like(plan.before_last)
@@ -171,7 +207,7 @@ class BurstSequencer(wiring.Component):
         accepted = Signal()
         m.d.comb += [
             checker.take.eq(
-                checker.valid & self.report_free & (~step.present | (step.last & moves))
+                checker.valid & self.report_free & (~step.present | (step.last & room))
             ),
             self.started.eq(checker.take),
             self.floor.eq(checker.floor),
@@ -195,7 +231,7 @@ class BurstSequencer(wiring.Component):
                 last_mask.eq(plan.last_mask),
                 accepted.eq(plan.accepted),
             ]
-        with m.Elif(moves):
+        with m.Elif(room):
             becomes_last = step.row == before_last
             m.d.sync += [
                 step.present.eq(step.present & ~step.last),
@@ -204,5 +240,5 @@ class BurstSequencer(wiring.Component):
                 step.first.eq(0),
                 step.last.eq(becomes_last),
             ]
-        with m.If(Mux(checker.take, ~plan.accepted, moves & ~accepted)):
+        with m.If(Mux(checker.take, ~plan.accepted, room & ~accepted)):
             m.d.sync += step.mask.eq(0)

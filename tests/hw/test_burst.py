@@ -173,28 +173,28 @@ def test_a_beat_waits_exactly_while_a_lane_of_its_row_is_in_flight(run, rng, con
     assert 0 < seen.count("waiting") <= len(seen.beats) * (DISTANCE - 1)
 
 
-def test_five_commands_are_held(run):
+def test_seven_commands_are_held(run):
     config = CONFIGS[2]
     command = Command(Operation.UPDATE, 0, 8, 0, 3)
 
     async def script(w):
         for _ in range(10):
             await w.clock(command, gradient=False)
-        assert w.count("accepted") == 5  # three being checked, one after and one before its turn
-        assert w.count("started") == 2
+        assert w.count("accepted") == 7  # three being checked, four whose beats are ready
+        assert w.count("started") == 4
 
     watch(run, config, script)
 
 
-def test_a_command_starts_three_clocks_after_it_was_taken_and_its_beat_two_later(run):
+def test_a_command_starts_three_clocks_after_it_was_taken_and_its_beat_three_later(run):
     config = CONFIGS[2]
 
     async def script(w):
         await w.clock(Command(Operation.UPDATE, 0, 8, 0, 3))
-        for _ in range(6):
+        for _ in range(7):
             await w.clock()
         assert [n for n, seen in enumerate(w.clocks) if seen["started"]] == [3]
-        assert [n for n, _ in w.beats] == [5]
+        assert [n for n, _ in w.beats] == [6]
 
     watch(run, config, script)
 
@@ -211,9 +211,9 @@ def test_no_command_starts_without_a_report_slot(run):
         for _ in range(10):
             await w.clock(free=False)
         assert w.count("started") == 1
-        assert [n for n, _ in w.beats] == [5, 6, 7, 8], "the burst in progress goes on"
-        assert w.count("stalled") == 5, "a missing slot is a stall"
-        for _ in range(3):
+        assert [n for n, _ in w.beats] == [6, 7, 8, 9], "the burst in progress goes on"
+        assert w.count("stalled") == 4, "a missing slot is a stall"
+        for _ in range(4):
             await w.clock()
         assert len(w.beats) == 5
 
@@ -231,7 +231,7 @@ def test_no_burst_starts_on_hold(run):
             await w.clock()
         for _ in range(10):
             await w.clock(hold=True)
-        assert [n for n, _ in w.beats] == [5, 6, 7, 8], "the burst in progress goes on"
+        assert [n for n, _ in w.beats] == [6, 7, 8, 9], "the burst in progress goes on"
         assert w.count("stalled") == 0, "a hold is not a stall"
         assert not w.clocks[-1]["counting"]
         await w.clock()
