@@ -6,17 +6,20 @@ A gradient G needs q >= k + Fg - floor(log2(2G xor sign(G))).
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 
 from upshift.config import UnitConfig
+from upshift_hw.delay import later
 from upshift_hw.needed.ports import ports
+
+_GROUP = 4  # bits that are searched in one clock
 
 
 class FixedNeeded(wiring.Component):
     """Find q_min of one beat.
 
-    Latency three clocks, throughput one beat per clock.
+    Latency four clocks, throughput one beat per clock.
 
     Parameters
     ----------
@@ -37,7 +40,7 @@ class FixedNeeded(wiring.Component):
         q_min of these lanes, a signed integer; 0 unless `valid`.
     """
 
-    latency = 3
+    latency = 4
 
     def __init__(self, config: UnitConfig):
         self.config = config
@@ -52,19 +55,31 @@ class FixedNeeded(wiring.Component):
         ]
         # Bit `width` is zero: it repeats the sign, which the xor cancels.
         magnitude = Signal(fmt.width)
-        early_rate = Signal.like(self.rate)
-        m.d.sync += [magnitude.eq(reduce(or_, masked)), early_rate.eq(self.rate)]
+        m.d.sync += magnitude.eq(reduce(or_, masked))
 
-        log = Signal(range(fmt.width))
-        some = Signal()
-        late_rate = Signal.like(self.rate)
-        for bit in range(fmt.width):
-            with m.If(magnitude[bit]):
-                m.d.sync += log.eq(bit)
-        m.d.sync += [some.eq(magnitude.any()), late_rate.eq(early_rate)]
+        # The place of the highest one: within each group of bits, then of the highest group.
+        groups = [magnitude[at : at + _GROUP] for at in range(0, fmt.width, _GROUP)]
+        found = later(m, Cat(group.any() for group in groups), 1, "found")
+        places = [_highest(m, group, f"place_{n}") for n, group in enumerate(groups)]
+        high = _highest(m, found, "high")
+        low = Signal(range(_GROUP))
+        for some, place in zip(found, places, strict=True):
+            with m.If(some):
+                m.d.sync += low.eq(place)
+        some = later(m, found.any(), 1, "some")
 
+        rate = later(m, self.rate, self.latency - 1, "rate")
         m.d.sync += [
             self.valid.eq(some),
-            self.needed.eq(Mux(some, late_rate + fmt.fraction - log, 0)),
+            self.needed.eq(Mux(some, rate + fmt.fraction - Cat(low, high), 0)),
         ]
         return m
+
+
+def _highest(m, bits, name):
+    """Return the place of the highest one, a clock later; anything if there is none."""
+    place = Signal(range(len(bits)), name=name)
+    for bit in range(len(bits)):
+        with m.If(bits[bit]):
+            m.d.sync += place.eq(bit)
+    return place
