@@ -11,11 +11,13 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from upshift_hw.delay import later
+
 
 class Counters(wiring.Component):
     """Count events, each once per clock at most.
 
-    A counter shows what it had counted two clocks and up to a round of all counters before.
+    A counter shows what it had counted three clocks and up to a round of all counters before.
 
     Parameters
     ----------
@@ -60,12 +62,13 @@ class Counters(wiring.Component):
 
         # The wide part whose turn it is stands last.
         wide = [Signal(self.width - fast_bits, name=f"wide_{n}") for n in range(self.count)]
-        visited = Signal(fast_bits)
+        carry = Signal()
         m.d.sync += [
+            carry.eq(Array(overflowed)[turn]),
             Cat(wide[1:]).eq(Cat(wide[:-1])),
-            wide[0].eq(wide[-1] + Array(overflowed)[turn]),
-            visited.eq(Array(fast)[turn]),
+            wide[0].eq(wide[-1] + carry),
         ]
+        visited = later(m, Array(fast)[turn], 2, "visited")
 
         # No reset reaches what is written down: until each has been visited, zero is shown.
         fresh = Signal()
@@ -76,7 +79,7 @@ class Counters(wiring.Component):
         write, read = shown.write_port(), shown.read_port(domain="comb")
         m.d.comb += [
             write.en.eq(1),
-            write.addr.eq(turn - 1),
+            write.addr.eq(turn - 2),
             write.data.eq(Cat(visited, wide[0])),
             read.addr.eq(self.index),
             self.value.eq(Mux(fresh, read.data, 0)),

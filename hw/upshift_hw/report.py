@@ -162,7 +162,6 @@ class ReportCollector(wiring.Component):
         # The slots that are reserved, but for a start in the clock before; one that is given back
         # counts a clock later as well.
         reserved, starts, leaves = Signal(range(self.slots + 1)), Signal(), Signal()
-        after = Signal.like(reserved)
 
         # A slot is written only once it has been fetched, never in a clock that reads it.
         fetch = Signal()
@@ -189,13 +188,16 @@ class ReportCollector(wiring.Component):
             words["early"].refusal.eq(self.refusal),
             *(words["rest"][name].eq(value) for name, value in found.items()),
             fetch.eq((completed != fetched) & (~self.o.valid | self.o.ready)),
-            after.eq(reserved + starts - leaves),
         ]
+        # What is there after this clock is compared without waiting for the sum.
+        up, down = starts & ~leaves, leaves & ~starts
+        none_left = Mux(up, reserved == self.slots - 1, reserved[-1] & ~down)
+        one_left = Mux(up, reserved == self.slots - 2, Mux(down, reserved[-1], reserved == self.slots - 1))
         m.d.sync += [
             fetched.eq(fetched + fetch),
             starts.eq(self.started),
             leaves.eq(fetch),
-            reserved.eq(after),
-            self.free.eq(~(after[-1] | (self.started & after[:-1].all()))),
+            reserved.eq(reserved + starts - leaves),
+            self.free.eq(~(none_left | (self.started & one_left))),
             self.o.valid.eq(fetch | (self.o.valid & ~self.o.ready)),
         ]
