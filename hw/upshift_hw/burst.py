@@ -64,7 +64,7 @@ class BurstSequencer(wiring.Component):
     Members
     -------
     command : In(stream)
-        Commands, up to four of which are held.
+        Commands, up to seven of which are held: three are checked, four have their beats ready.
     gradient_valid : In, gradient_ready : Out
         Handshake of the gradient stream, whose payload does not pass through here.
     valid, beat, rate, resolution : Out
@@ -77,8 +77,6 @@ class BurstSequencer(wiring.Component):
         In the clock after that: elements that it updates, causes for which it is refused.
     hold : In
         Start no burst, from the next clock on.
-    held : Out
-        No burst starts in this clock.
     underway : Out
         A burst has started its first beat and not its last.
     active : Out
@@ -109,7 +107,6 @@ class BurstSequencer(wiring.Component):
                 "elements": Out(fields["count"]),
                 "refused": Out(len(Refusal)),
                 "hold": In(1),
-                "held": Out(1),
                 "underway": Out(1),
                 "active": Out(1),
                 "floor": Out(fields["resolution"]),
@@ -157,7 +154,6 @@ class BurstSequencer(wiring.Component):
 
         # What the current beat will be, and whether it may start.
         wants = Signal()
-        m.d.sync += self.held.eq(self.hold)
         present, takes, goes = (
             Mux(moves, of(following), of(current))
             for of in (

@@ -114,6 +114,12 @@ class CommandChecker(wiring.Component):
         before_end = Signal.like(less)
         update, has_beats, single = Signal(), Signal(), Signal()
         causes = Signal.like(self.plan.refusal)
+        below, hopeless = Signal(), Signal()
+        # An accepted raise holds for the command behind it, which is compared in the same clock.
+        raises = Signal()
+        fraction = causes[_bit(Refusal.FRACTION)]  # for raises, nothing else is a cause
+        m.d.comb += raises.eq(added & ~update & ~below & ~fraction)
+        resolution = command.resolution
         lane_bits = _lane_bits(config)
         # At most a row of elements, and no carry from their lanes into the next row.
         carry = (command.base[:lane_bits] + less[:lane_bits])[lane_bits]
@@ -123,29 +129,29 @@ class CommandChecker(wiring.Component):
                 late_command.eq(command),
                 before_end.eq(command.base + less),
                 causes.eq(self._causes(command)),
+                hopeless.eq(self._causes(command).any()),
+                below.eq(Mux(raises, resolution < late_command.resolution, resolution < self.floor)),
                 update.eq(command.operation == Operation.UPDATE),
                 has_beats.eq((command.operation == Operation.UPDATE) & command.count.any()),
                 single.eq((less < 0) & ~carry),
             ]
 
         plan = Signal.like(self.plan)
+        beyond = has_beats & _reaches(before_end[lane_bits:].as_signed(), config.rows - 1)
         m.d.comb += [
             plan.has_beats.eq(has_beats),
             plan.single.eq(single | ~has_beats),
-            plan.accepted.eq(update & ~plan.refusal.any()),
+            plan.accepted.eq(update & ~(below | hopeless | beyond)),
         ]
         self._fill(m, late_command, before_end, plan)
-        beyond = has_beats & _reaches(before_end[lane_bits:].as_signed(), config.rows - 1)
         m.d.comb += plan.refusal.eq(
             causes
-            | Mux(late_command.resolution < self.floor, int(Refusal.FLOOR), 0)
+            | Mux(below, int(Refusal.FLOOR), 0)
             | Mux(beyond, int(Refusal.RANGE), 0)
         )
         with m.If(self.i.ready):
             m.d.sync += [self.valid.eq(added), self.plan.eq(plan)]
-            # Only these two causes are for others than updates.
-            refused = plan.refusal[_bit(Refusal.FLOOR)] | causes[_bit(Refusal.FRACTION)]
-            with m.If(added & ~update & ~refused):
+            with m.If(raises):
                 m.d.sync += self.floor.eq(late_command.resolution)
         return m
 

@@ -60,8 +60,10 @@ class Datapath(wiring.Component):
         What is known of it, in the clock after.
     free : Out
         Another command may start.
+    occupied : Out
+        A beat starts or is on its way to its write.
     busy : Out
-        A beat is on its way to its write.
+        The same, a clock ago.
     o_report : Out(stream)
         One report per command, in order.
     """
@@ -92,6 +94,7 @@ class Datapath(wiring.Component):
                 "elements": In(fields["count"]),
                 "refusal": In(len(Refusal)),
                 "free": Out(1),
+                "occupied": Out(1),
                 "busy": Out(1),
                 "o_report": Out(stream.Signature(layout_of(layout.report(config)))),
             }
@@ -120,7 +123,8 @@ class Datapath(wiring.Component):
             valid.append(Signal(name=f"valid_{stage}"))
             beat.append(Signal(self.beat.shape(), name=f"beat_{stage}"))
             m.d.sync += [valid[stage].eq(valid[stage - 1]), beat[stage].eq(beat[stage - 1])]
-        m.d.sync += self.busy.eq(reduce(or_, valid[: self.latency]))
+        m.d.comb += self.occupied.eq(reduce(or_, valid[: self.latency]))
+        m.d.sync += self.busy.eq(self.occupied)
         # A clock without a beat touches no lane.
         with m.If(~self.valid):
             m.d.sync += beat[1].mask.eq(0)

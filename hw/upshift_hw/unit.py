@@ -122,14 +122,12 @@ class UpdateUnit(wiring.Component):
             memory.write_mask.eq(datapath.write_mask),
             memory.write_weights.eq(datapath.new_weights),
         ]
-        busy = Signal()
         m.d.comb += [
-            busy.eq(sequencer.underway | datapath.busy),
-            registers.busy.eq(sequencer.active | busy),
+            registers.busy.eq(sequencer.active | sequencer.underway | datapath.busy),
             registers.beat.eq(self.i_gradients.valid & self.i_gradients.ready),
             *registers.follow(sequencer),
         ]
-        self._host(m, busy, memory, sequencer, datapath)
+        self._host(m, memory, sequencer, datapath)
         return m
 
     def _send_updates(self, m, sequencer, datapath):
@@ -145,10 +143,12 @@ class UpdateUnit(wiring.Component):
         ]
         return updates.room
 
-    def _host(self, m, busy, memory, sequencer, datapath):
+    def _host(self, m, memory, sequencer, datapath):
         """Serve host accesses between bursts, over the ports of the memory that are idle then."""
         access, answer = self.i_access, self.o_weights
         transfer, starts, coming, waits = Signal(), Signal(), Signal(), Signal()
+        quiet = Signal()  # no beat is there and none will be in this clock
+        m.d.sync += quiet.eq(sequencer.hold & ~sequencer.underway & ~datapath.occupied)
         m.d.comb += [
             transfer.eq(access.valid & access.ready),
             starts.eq(transfer & ~access.payload.write),
@@ -168,7 +168,7 @@ class UpdateUnit(wiring.Component):
         m.d.sync += waits.eq(comes | (waits & ~answer.ready))
         m.d.comb += [
             sequencer.hold.eq(access.valid | coming | waits),
-            access.ready.eq(sequencer.held & ~busy & ~coming & (~waits | answer.ready)),
+            access.ready.eq(quiet & ~coming & (~waits | answer.ready)),
             answer.valid.eq(waits),
             answer.payload.eq(memory.read_weights),
         ]
