@@ -9,9 +9,6 @@ highest of them. With one bit below the weight's point on both sides, the subtra
 exactly when the step is to be rounded up.
 """
 
-from functools import reduce
-from operator import or_
-
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -78,7 +75,11 @@ class Lane(wiring.Component):
         m = Module()
         fmt = self.config.weight
 
-        half_bit = later(m, (self.steps & self.half).any(), self.low_delay, "half_bit")
+        # Two registers for one bit, since a look-up table has an input to spare for the second.
+        found = self.steps & self.half
+        middle = len(self.half) * 2 // 3
+        half_bit = later(m, found[:middle].any(), self.low_delay, "half_bit_low")
+        half_bit |= later(m, found[middle:].any(), self.low_delay, "half_bit_high")
         steps = later(m, self.steps, self.low_delay, "late_steps")
         low = Cat(self.low, 0).as_signed()
         rounded = (steps & ~low) | (low & half_bit.replicate(len(steps)).as_signed())
@@ -93,10 +94,10 @@ class Lane(wiring.Component):
         # The rounded step is zero when all its bits are the same, which four by four bits tell
         # that have one in common with the next four.
         fours = (step[at : at + 4] for at in range(0, len(step) - 1, 3))
-        differs = reduce(or_, (four.any() & ~four.all() for four in fours))
+        differs = Cat(four.any() & ~four.all() for four in fours)
 
         # A number fits B bits when all bits from B-1 upwards are the same.
-        moves = later(m, differs, self._cuts.clamp, "step_differs")
+        moves = later(m, differs, self._cuts.clamp, "step_differs").any()
         top = exact[fmt.width - 1 :]
         overflow = top.any() & ~top.all()
         m.d.sync += [
