@@ -70,7 +70,7 @@ class BurstSequencer(wiring.Component):
     valid, beat, rate, resolution : Out
         A beat starts in this clock.
     report_free : In
-        Another report has room; a command goes on its way only then.
+        Another report has room in the next clock; a command goes on its way only then.
     started : Out
         A command goes on its way.
     elements, refused : Out
@@ -123,7 +123,9 @@ class BurstSequencer(wiring.Component):
         wiring.connect(m, wiring.flipped(self.command), checker.i)
 
         step = Signal(_step_layout(self.config))  # the beat that is being generated
-        spare, following, current = (Signal.like(step, name=n) for n in ("spare", "next", "current"))
+        spare, following, current = (
+            Signal.like(step, name=n) for n in ("spare", "next", "current")
+        )
         # The current beat waits for nothing but its gradients; not even for them; is not there.
         ready, alone, idle = Signal(), Signal(), Signal(init=1)
         room, moves, pulls = Signal(), Signal(), Signal()
@@ -170,10 +172,12 @@ class BurstSequencer(wiring.Component):
         ]
         with m.If(self.valid):
             m.d.sync += self.underway.eq(~current.last)
-        self._advance(m, checker, step, room)
+        offered = Signal()  # there is a command, and room for its report
+        m.d.sync += offered.eq(checker.coming & self.report_free)
+        self._advance(m, checker, step, offered & (~step.present | (step.last & room)), room)
 
         # -- where the clocks go ---------------------------------------------------------------
-        blocked = checker.valid & ~self.active & ~self.report_free
+        blocked = checker.valid & ~self.active & ~offered
         m.d.comb += [
             self.active.eq(step.present | following.present | current.present),
             self.waiting.eq(wants & self.gradient_valid & tracker.hazard),
@@ -194,7 +198,7 @@ class BurstSequencer(wiring.Component):
             tracker.mask.eq(current.mask),
         ]
 
-    def _advance(self, m, checker, step, room):
+    def _advance(self, m, checker, step, take, room):
         """Generate a beat: the one after it in its burst, or the first of the next burst."""
         plan = checker.plan
         every_lane = (1 << self.config.lanes) - 1
@@ -202,9 +206,7 @@ class BurstSequencer(wiring.Component):
         last_mask = Signal.like(plan.last_mask)
         accepted = Signal()
         m.d.comb += [
-            checker.take.eq(
-                checker.valid & self.report_free & (~step.present | (step.last & room))
-            ),
+            checker.take.eq(take),
             self.started.eq(checker.take),
             self.floor.eq(checker.floor),
         ]

@@ -68,8 +68,8 @@ class CommandChecker(wiring.Component):
     -------
     i : In(stream)
         Commands.
-    valid : Out
-        There is a plan.
+    valid, coming : Out
+        There is a plan; there will be one in the next clock.
     plan : Out
         What its command asks for. Elements and masks are for accepted updates only.
     take : In
@@ -85,6 +85,7 @@ class CommandChecker(wiring.Component):
             {
                 "i": In(stream.Signature(layout_of(layout.command(config)))),
                 "valid": Out(1),
+                "coming": Out(1),
                 "plan": Out(plan_layout(config)),
                 "take": In(1),
                 "floor": Out(resolution),
@@ -130,7 +131,9 @@ class CommandChecker(wiring.Component):
                 before_end.eq(command.base + less),
                 causes.eq(self._causes(command)),
                 hopeless.eq(self._causes(command).any()),
-                below.eq(Mux(raises, resolution < late_command.resolution, resolution < self.floor)),
+                below.eq(
+                    Mux(raises, resolution < late_command.resolution, resolution < self.floor)
+                ),
                 update.eq(command.operation == Operation.UPDATE),
                 has_beats.eq((command.operation == Operation.UPDATE) & command.count.any()),
                 single.eq((less < 0) & ~carry),
@@ -145,12 +148,12 @@ class CommandChecker(wiring.Component):
         ]
         self._fill(m, late_command, before_end, plan)
         m.d.comb += plan.refusal.eq(
-            causes
-            | Mux(below, int(Refusal.FLOOR), 0)
-            | Mux(beyond, int(Refusal.RANGE), 0)
+            causes | Mux(below, int(Refusal.FLOOR), 0) | Mux(beyond, int(Refusal.RANGE), 0)
         )
+        m.d.comb += self.coming.eq(Mux(self.i.ready, added, self.valid))
+        m.d.sync += self.valid.eq(self.coming)
         with m.If(self.i.ready):
-            m.d.sync += [self.valid.eq(added), self.plan.eq(plan)]
+            m.d.sync += self.plan.eq(plan)
             with m.If(raises):
                 m.d.sync += self.floor.eq(late_command.resolution)
         return m

@@ -59,7 +59,7 @@ class Datapath(wiring.Component):
     elements, refusal : In
         What is known of it, in the clock after.
     free : Out
-        Another command may start.
+        Another command may start in the next clock.
     occupied : Out
         A beat starts or is on its way to its write.
     busy : Out

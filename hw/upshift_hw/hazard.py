@@ -98,9 +98,7 @@ class HazardTracker(wiring.Component):
                 with m.If(~self.start):
                     m.d.sync += past_mask.eq(0)
             ahead.append((past_row, past_mask))
-        return [
-            (row == self.new_row) & (mask & self.new_mask).any() for row, mask in ahead
-        ]
+        return [(row == self.new_row) & (mask & self.new_mask).any() for row, mask in ahead]
 
     def _follow(self, m, new):
         """Return whether the next beat meets the current one and those before it, by age.

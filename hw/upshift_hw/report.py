@@ -51,7 +51,7 @@ class ReportCollector(wiring.Component):
     elements, refusal : In
         What is known of it, in the clock after.
     free : Out
-        Another command may start.
+        Another command may start in the next clock.
     valid, first, last : In
         A beat of a command has reached the write stage.
     nonzero, saturated : In
@@ -81,7 +81,7 @@ class ReportCollector(wiring.Component):
             | {name: In(report[name].shape) for name in _EARLY}
             | {
                 "started": In(1),
-                "free": Out(1, init=1),
+                "free": Out(1),
                 "valid": In(1),
                 "first": In(1),
                 "last": In(1),
@@ -192,12 +192,14 @@ class ReportCollector(wiring.Component):
         # What is there after this clock is compared without waiting for the sum.
         up, down = starts & ~leaves, leaves & ~starts
         none_left = Mux(up, reserved == self.slots - 1, reserved[-1] & ~down)
-        one_left = Mux(up, reserved == self.slots - 2, Mux(down, reserved[-1], reserved == self.slots - 1))
+        one_left = Mux(
+            up, reserved == self.slots - 2, Mux(down, reserved[-1], reserved == self.slots - 1)
+        )
+        m.d.comb += self.free.eq(~(none_left | (self.started & one_left)))
         m.d.sync += [
             fetched.eq(fetched + fetch),
             starts.eq(self.started),
             leaves.eq(fetch),
             reserved.eq(reserved + starts - leaves),
-            self.free.eq(~(none_left | (self.started & one_left))),
             self.o.valid.eq(fetch | (self.o.valid & ~self.o.ready)),
         ]

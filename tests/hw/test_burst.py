@@ -213,7 +213,7 @@ def test_no_command_starts_without_a_report_slot(run):
         assert w.count("started") == 1
         assert [n for n, _ in w.beats] == [6, 7, 8, 9], "the burst in progress goes on"
         assert w.count("stalled") == 4, "a missing slot is a stall"
-        for _ in range(4):
+        for _ in range(5):
             await w.clock()
         assert len(w.beats) == 5
 
