@@ -149,16 +149,22 @@ class UpdateUnit(wiring.Component):
         transfer, starts, coming, waits = Signal(), Signal(), Signal(), Signal()
         quiet = Signal()  # no beat is there and none will be in this clock
         m.d.sync += quiet.eq(sequencer.hold & ~sequencer.underway & ~datapath.occupied)
+        # A write goes into the memory a clock later, over the port that a read would need then.
+        late = Signal.like(access.payload, reset_less=True)
+        writes = Signal()
+        m.d.sync += [late.eq(access.payload), writes.eq(transfer & access.payload.write)]
+        collides = writes & ~access.payload.write
+        row = Mux(writes, late.row, access.payload.row)
         m.d.comb += [
             transfer.eq(access.valid & access.ready),
             starts.eq(transfer & ~access.payload.write),
             # The port that reads for the datapath is the host's while no beat is there.
             # It may read anything while no row is on its way or waiting for the host.
             memory.read_enable.eq(datapath.read_valid | ~(coming | (waits & ~answer.ready))),
-            memory.read_row.eq(Mux(datapath.read_valid, datapath.read_row, access.payload.row)),
-            memory.host_write.eq(transfer & access.payload.write),
-            memory.host_mask.eq(access.payload.mask),
-            Cat(memory.host_weights).eq(access.payload.weights),
+            memory.read_row.eq(Mux(datapath.read_valid, datapath.read_row, row)),
+            memory.host_write.eq(writes),
+            memory.host_mask.eq(late.mask),
+            Cat(memory.host_weights).eq(late.weights),
         ]
         # With an output register, the row is one clock on its way.
         comes = starts
@@ -168,7 +174,7 @@ class UpdateUnit(wiring.Component):
         m.d.sync += waits.eq(comes | (waits & ~answer.ready))
         m.d.comb += [
             sequencer.hold.eq(access.valid | coming | waits),
-            access.ready.eq(quiet & ~coming & (~waits | answer.ready)),
+            access.ready.eq(quiet & ~coming & ~collides & (~waits | answer.ready)),
             answer.valid.eq(waits),
             answer.payload.eq(memory.read_weights),
         ]

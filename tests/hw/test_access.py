@@ -130,6 +130,8 @@ def test_rows_are_read_one_per_clock():
         unit, context = driver.unit, driver.context
         context.set(unit.o_weights.ready, 1)
         rows = []
+        driver.offer(unit.i_access, read_of(0))
+        await driver.tick()  # right behind a write
         for clock in range(17):
             driver.offer(unit.i_access, read_of(clock) if clock < 16 else None)
             assert clock == 16 or context.get(unit.i_access.ready)
@@ -143,10 +145,27 @@ def test_rows_are_read_one_per_clock():
     on_unit(script)
 
 
+def test_a_read_right_behind_a_write_waits_for_a_clock_and_sees_it():
+    async def script(driver):
+        unit, context = driver.unit, driver.context
+        context.set(unit.o_weights.ready, 1)
+        for access, ready in ((write_of(3, [1, 2, 3, 4]), 1), (read_of(3), 0), (read_of(3), 1)):
+            driver.offer(unit.i_access, access)
+            assert context.get(unit.i_access.ready) == ready
+            await driver.tick()
+        driver.offer(unit.i_access, None)
+        assert context.get(unit.o_weights.valid)
+        payload = context.get(unit.o_weights.payload.as_value())
+        assert layout.unpack_lanes(CONFIG, payload) == [1, 2, 3, 4]
+
+    on_unit(script)
+
+
 def test_a_row_that_was_read_stays_until_it_is_taken():
     async def script(driver):
         unit, context = driver.unit, driver.context
         driver.offer(unit.i_access, read_of(5))
+        await driver.tick()  # right behind a write
         await driver.tick()
         driver.offer(unit.i_access, read_of(6))
         for _ in range(5):

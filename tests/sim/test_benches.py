@@ -25,7 +25,7 @@ SMALL = CONFIGS["4 lanes"]
 CONFIGS["streamed"] = dataclasses.replace(SMALL, depth=128, memory="streamed")
 CONFIGS["updates"] = dataclasses.replace(SMALL, updates=True)
 PAUSES = [*itertools.product((False, True), repeat=2)]
-FAULTS = (1, 2, 3)
+FAULTS = (1, 2, 4)
 
 
 def record_torch(path, config, seed, bursts=40):
