@@ -87,7 +87,7 @@ class BurstSequencer(wiring.Component):
         This clock waits for a gradient or a report slot; for a weight in flight; counts at all.
     """
 
-    latency = 2
+    latency = 3
 
     def __init__(self, config: UnitConfig, *, distance: int):
         self.config = config
