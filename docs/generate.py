@@ -114,7 +114,7 @@ def layouts() -> str:
 
 def streamed_latency() -> str:
     """Return the clocks from a beat to its row, by the depth of the pipeline."""
-    configs = [UnitConfig(memory="streamed", pipeline=depth) for depth in range(4, 9)]
+    configs = [UnitConfig(memory="streamed", pipeline=depth) for depth in range(4, 10)]
     depths = " | ".join(f"{config.pipeline}" for config in configs)
     clocks = " | ".join(f"{timing_of(config).latency}" for config in configs)
     return f"| `pipeline` | {depths} |\n|---|{'---:|' * len(configs)}\n| clocks | {clocks} |\n"

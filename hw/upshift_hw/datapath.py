@@ -111,10 +111,13 @@ class Datapath(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Stage n holds the beat that started n clocks ago. Beats are counted once they are
-        # written and their q_min is known.
+        # Stage n holds the beat that started n clocks ago. Beats are counted once it is known what
+        # they changed and what their q_min is.
         needed = needed_resolution(self.config)
-        counted = max(self.latency, 1 + needed.latency)
+        lanes = [Lane(self.config) for _ in range(self.config.lanes)]
+        aligned = 1 + self._cuts.align
+        changed = aligned + lanes[0].changed
+        counted = max(changed, 1 + needed.latency)
         m.submodules.reports = reports = self._collector(counted)
         wiring.connect(m, wiring.flipped(self.o_report), reports.o)
 
@@ -151,10 +154,12 @@ class Datapath(wiring.Component):
         rate = Signal.like(self.rate)
         resolution = Signal.like(self.resolution)
         m.d.sync += [rate.eq(self.rate), resolution.eq(self.resolution)]
-        events = self._lanes(m, gradients=gradients, rate=rate, resolution=resolution)
-        for name, lanes in events.items():
-            port = getattr(reports, name)
-            m.d.comb += port.eq(later(m, lanes, counted - self.latency, name))
+        inside = beat[aligned + lanes[0].inside_delay].mask
+        events = self._lanes(
+            m, lanes, gradients=gradients, rate=rate, resolution=resolution, inside=inside
+        )
+        for name, bits in events.items():
+            m.d.comb += getattr(reports, name).eq(later(m, bits, counted - changed, name))
 
         m.submodules.needed_resolution = needed
         m.d.comb += [
@@ -175,8 +180,8 @@ class Datapath(wiring.Component):
         clocks = BurstSequencer.latency + 1 + counted + ReportCollector.latency(self.config)
         return ReportCollector(self.config, slots=max(16, 1 << (clocks - 1).bit_length()))
 
-    def _lanes(self, m, *, gradients, rate, resolution):
-        """Connect the lanes and return what is to be counted, a bit per lane, when written.
+    def _lanes(self, m, lanes, *, gradients, rate, resolution, inside):
+        """Connect the lanes and return what is to be counted, a bit per lane.
 
         Gradients, rate and resolution are those of stage 1.
         """
@@ -187,7 +192,6 @@ class Datapath(wiring.Component):
             half.eq((1 << (bits - 1)) >> resolution),
             low.eq(((1 << bits) - 1) >> resolution),
         ]
-        lanes = [Lane(self.config) for _ in range(self.config.lanes)]
         late_low = later(m, low, lanes[0].low_delay, "low")
         events = {name: [] for name in ("nonzero", "saturated")}
         for j in range(self.config.lanes):
@@ -201,10 +205,11 @@ class Datapath(wiring.Component):
                 lane.low.eq(late_low),
                 lane.weight.eq(self.weights[j]),
                 self.new_weights[j].eq(lane.new_weight),
+                lane.inside.eq(inside[j]),
             ]
             events["nonzero"].append(lane.nonzero)
             events["saturated"].append(lane.saturated)
             if isinstance(aligned, FloatAlign):
-                bit = later(m, aligned.nonfinite, lane.latency, f"nonfinite{j}")
+                bit = later(m, aligned.nonfinite, lane.changed, f"nonfinite{j}")
                 events.setdefault("nonfinite", []).append(bit)
         return {name: Cat(bits) for name, bits in events.items()}

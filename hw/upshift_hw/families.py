@@ -8,5 +8,5 @@ from typing import Literal
 
 Family = Literal["ecp5", "ice40", "gowin"]
 
-PIPELINE: dict[Family, int] = {"ecp5": 7, "ice40": 7, "gowin": 7}
+PIPELINE: dict[Family, int] = {"ecp5": 8, "ice40": 7, "gowin": 7}
 """Clocks from a gradient beat to the write of its weights."""

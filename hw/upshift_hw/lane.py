@@ -1,12 +1,9 @@
 """One lane of the datapath: round the aligned step, subtract it, clamp the weight.
 
-    steps --> half bit --> ([H]) --> low bits = half bit --> [R] --> weight - R --> [D] --> clamp
+    steps --> half bit --> ([H]) --> [R] --> weight - R --> ([D]) --> clamp --> ([C]) --> [W]
 
-Brackets are registers, those in parentheses depend on the pipeline's depth.
-
-Rounding half up needs no adder: the bits below a step are replaced by copies of the half bit, the
-highest of them. With one bit below the weight's point on both sides, the subtraction then borrows
-exactly when the step is to be rounded up.
+Brackets are registers, those in parentheses depend on the pipeline's depth. Where clamping takes
+two clocks, it needs no look-up tables: flip-flops are cleared in the first and set in the second.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
@@ -17,6 +14,7 @@ from upshift.config import UnitConfig
 from upshift_hw.delay import later
 from upshift_hw.pipeline import pipeline_of
 from upshift_hw.shapes import shape_of
+from upshift_hw.subtract import RoundedSubtraction
 
 
 class Lane(wiring.Component):
@@ -30,26 +28,28 @@ class Lane(wiring.Component):
     ----------
     latency : int
         Clocks from `steps` to `new_weight`.
-    weight_delay : int
-        Clocks from `steps` to `weight`.
-    low_delay : int
-        Clocks from `steps` to `low`.
+    low_delay, weight_delay, inside_delay : int
+        Clocks from `steps` to `low`, `weight` and `inside`.
+    changed : int
+        Clocks from `steps` to `nonzero` and `saturated`.
 
     Members
     -------
     steps : In
         Aligned step, B+2 bits, one bit below the weight's point.
     half : In
-        Half a quantization step: the one bit F-q. With `steps`.
+        Half a quantization step: the one bit F-q. In the clock of `steps`.
     low : In
         The bits from half a step downwards: 0 to F-q.
     weight : In
         Old weight.
     new_weight : Out
+    inside : In
+        The weight belongs to a burst.
     nonzero : Out
-        The quantized step is not zero; with `new_weight`.
+        The quantized step was not zero.
     saturated : Out
-        The weight was clamped; with `new_weight`.
+        The weight was clamped.
     """
 
     def __init__(self, config: UnitConfig):
@@ -58,6 +58,8 @@ class Lane(wiring.Component):
         self.weight_delay = self._cuts.round
         self.low_delay = self._cuts.round - 1
         self.latency = self._cuts.round + 1 + self._cuts.clamp
+        self.inside_delay = self._cuts.round + 1 + min(self._cuts.clamp, 1)
+        self.changed = self.inside_delay + 1
         fraction = config.weight.fraction
         super().__init__(
             {
@@ -66,6 +68,7 @@ class Lane(wiring.Component):
                 "low": In(fraction + 1),
                 "weight": In(shape_of(config.weight)),
                 "new_weight": Out(shape_of(config.weight)),
+                "inside": In(1),
                 "nonzero": Out(1),
                 "saturated": Out(1),
             }
@@ -74,37 +77,52 @@ class Lane(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fmt = self.config.weight
+        clamp = self._cuts.clamp
 
         # Two registers for one bit, since a look-up table has an input to spare for the second.
         found = self.steps & self.half
         middle = len(self.half) * 2 // 3
         half_bit = later(m, found[:middle].any(), self.low_delay, "half_bit_low")
         half_bit |= later(m, found[middle:].any(), self.low_delay, "half_bit_high")
-        steps = later(m, self.steps, self.low_delay, "late_steps")
-        low = Cat(self.low, 0).as_signed()
-        rounded = (steps & ~low) | (low & half_bit.replicate(len(steps)).as_signed())
-        step = Signal(signed(len(steps)))
-        m.d.sync += step.eq(rounded)
-
-        # The lowest bit of the difference has done its work by its borrow.
-        difference = Signal(signed(fmt.width + 3))
-        m.d.comb += difference.eq(Cat(0, self.weight).as_signed() - step)
-        exact = later(m, difference[1:], self._cuts.clamp, "exact")
-
-        # The rounded step is zero when all its bits are the same, which four by four bits tell
-        # that have one in common with the next four.
-        fours = (step[at : at + 4] for at in range(0, len(step) - 1, 3))
-        differs = Cat(four.any() & ~four.all() for four in fours)
+        m.submodules.subtraction = subtraction = RoundedSubtraction(self.config)
+        m.d.comb += [
+            subtraction.steps.eq(later(m, self.steps, self.low_delay, "late_steps")),
+            subtraction.half_bit.eq(half_bit),
+            subtraction.low.eq(self.low),
+            subtraction.weight.eq(self.weight),
+        ]
 
         # A number fits B bits when all bits from B-1 upwards are the same.
-        moves = later(m, differs, self._cuts.clamp, "step_differs").any()
+        exact = later(m, subtraction.difference, min(clamp, 1), "exact")
         top = exact[fmt.width - 1 :]
         overflow = top.any() & ~top.all()
+        if clamp == 2:
+            self._clamp_in_two(m, exact, overflow)
+        else:
+            clamped = Mux(overflow, Mux(exact[-1], fmt.min, fmt.max), exact)
+            m.d.sync += self.new_weight.eq(clamped)
+
+        # The step was zero if the difference is the old weight, which two by two bits tell. What
+        # lies outside a burst is a weight that nobody may know yet, and no change of it counts.
+        differs = exact ^ later(m, self.weight, min(clamp, 1), "old_weight")
+        pairs = Cat(differs[at : at + 2].any() for at in range(0, len(differs), 2))
+        changes = later(m, pairs, 1, "changes").any() & self.inside
         m.d.sync += [
-            self.new_weight.eq(Mux(overflow, Mux(exact[-1], fmt.min, fmt.max), exact)),
-            # A step of zero never overflows; saying so keeps weights that nobody knows yet out of
-            # the count in simulation.
-            self.saturated.eq(overflow & moves),
-            self.nonzero.eq(moves),
+            self.nonzero.eq(changes),
+            self.saturated.eq(later(m, overflow, 1, "overflow") & changes),
         ]
         return m
+
+    def _clamp_in_two(self, m, exact, overflow):
+        """Clear all bits but the sign of what overflows, then set them if it was positive."""
+        sign = later(m, exact[-1], 2, "sign")
+        too_high = later(m, overflow & ~exact[-1], 1, "too_high")
+        bits = Signal(len(self.new_weight) - 1, reset_less=True)
+        # What is set has to begin as set for synthesis to use the flip-flop's own input for it.
+        clamped = Signal(len(bits), init=(1 << len(bits)) - 1, reset_less=True)
+        m.d.sync += [bits.eq(exact), clamped.eq(bits)]
+        with m.If(overflow):
+            m.d.sync += bits.eq(0)
+        with m.If(too_high):
+            m.d.sync += clamped.eq(~0)
+        m.d.comb += self.new_weight.eq(Cat(clamped, sign).as_signed())

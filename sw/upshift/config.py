@@ -52,7 +52,7 @@ class UnitConfig:
     updates : bool
         A resident unit also sends every row that it updates.
     pipeline : int
-        Clocks from a gradient beat to the write of its weights, 4 to 8. More of them reach a
+        Clocks from a gradient beat to the write of its weights, 4 to 9. More of them reach a
         higher clock rate.
 
     Raises
@@ -95,8 +95,8 @@ class UnitConfig:
             raise TypeError(f"updates must be a bool, not {self.updates!r}")
         if self.updates and self.memory == "streamed":
             raise ValueError("updates are for resident weights: streamed ones leave anyway")
-        if not 4 <= self.pipeline <= 8:
-            raise ValueError(f"pipeline {self.pipeline} is not allowed: 4 to 8")
+        if not 4 <= self.pipeline <= 9:
+            raise ValueError(f"pipeline {self.pipeline} is not allowed: 4 to 9")
 
     # -- identity ---------------------------------------------------------------------------
 

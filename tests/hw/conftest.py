@@ -37,18 +37,21 @@ def pipe(run):
     """
 
     def pipe(component, inputs, outputs, *, latency, late=None):
-        results = []
+        late = late or {}
+        shown = []
 
         async def testbench(context, reset):
-            for clock in range(len(inputs) + latency - 1):
+            for clock in range(len(inputs) + latency - 1 + max(late.get(o, 0) for o in outputs)):
                 for name in inputs[0]:
-                    of = min(max(clock - (late or {}).get(name, 0), 0), len(inputs) - 1)
+                    of = min(max(clock - late.get(name, 0), 0), len(inputs) - 1)
                     context.set(getattr(component, name), inputs[of][name])
                 await context.tick()
-                if clock >= latency - 1:
-                    results.append(tuple(context.get(getattr(component, o)) for o in outputs))
+                shown.append({o: context.get(getattr(component, o)) for o in outputs})
 
         run(component, testbench)
-        return results
+        first = latency - 1
+        return [
+            tuple(shown[first + n + late.get(o, 0)][o] for o in outputs) for n in range(len(inputs))
+        ]
 
     return pipe

@@ -24,10 +24,12 @@ def check(pipe, fmt, cases, pipeline=5):
     inputs = []
     for steps, weight, resolution in cases:
         half = 1 << (fmt.fraction - resolution)
-        inputs.append({"steps": steps, "weight": weight, "half": half, "low": 2 * half - 1})
+        low = 2 * half - 1
+        inputs.append({"steps": steps, "weight": weight, "half": half, "low": low, "inside": 1})
     lane = Lane(UnitConfig(weight=fmt, pipeline=pipeline))
     ports = ["new_weight", "nonzero", "saturated"]
-    late = {"weight": lane.weight_delay, "low": lane.low_delay}
+    late = {"weight": lane.weight_delay, "low": lane.low_delay, "inside": lane.inside_delay}
+    late |= dict.fromkeys(("nonzero", "saturated"), lane.changed - lane.latency)
     results = pipe(lane, inputs, ports, latency=lane.latency, late=late)
     assert results == [outputs(*case, fmt) for case in cases]
 
@@ -49,6 +51,7 @@ def test_every_input_of_small_formats(pipe, rng, width, fraction):
         (Fixed(32, 0), 6),
         (Fixed(25, 24), 7),
         (Fixed(16, 12), 8),
+        (Fixed(2, 1), 9),
     ],
     ids=str,
 )

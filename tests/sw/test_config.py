@@ -120,8 +120,8 @@ def test_impossible_files(text, message):
         ({"memory": "outside"}, ValueError, "memory 'outside' is not allowed"),
         ({"memory": "streamed", "updates": True}, ValueError, "updates are for resident weights"),
         ({"updates": 0}, TypeError, "updates must be a bool, not 0"),
-        ({"pipeline": 3}, ValueError, "pipeline 3 is not allowed: 4 to 8"),
-        ({"pipeline": 9}, ValueError, "pipeline 9 is not allowed: 4 to 8"),
+        ({"pipeline": 3}, ValueError, "pipeline 3 is not allowed: 4 to 9"),
+        ({"pipeline": 10}, ValueError, "pipeline 10 is not allowed: 4 to 9"),
     ],
 )
 def test_impossible_values(values, error, message):

@@ -13,7 +13,7 @@ from upshift_sim.formal.claims import Claims
 from upshift_sim.formal.proof import Proof
 
 _DEFAULT = UnitConfig()
-_PIPELINES = (4, 5, 6, 7, 8)
+_PIPELINES = (4, 5, 6, 7, 8, 9)
 _SMALL = UnitConfig(lanes=2, weight=Fixed(2, 1), gradient=Fixed(2, 1), depth=8, max_rate=2)
 """Control does not depend on widths, so they are as small as they can be."""
 
