@@ -18,6 +18,7 @@ from upshift_hw.align import align as alignment
 from upshift_hw.datapath import Datapath
 from upshift_hw.lane import Lane
 from upshift_hw.needed import needed_resolution
+from upshift_hw.subtract import RoundedSubtraction
 from upshift_sim.formal.claims import Claims
 from upshift_sim.formal.equation import aligned, clamp, finite, moves, named, rounded, step
 
@@ -46,27 +47,53 @@ def lane(config: UnitConfig) -> Claims:
     claims = Claims()
     unit = Lane(config)
     claims.add("unit", unit)
-    claims.clocks = unit.latency
+    claims.clocks = max(unit.latency, unit.changed)
     steps = claims.drive("steps", unit.steps)
     weight = claims.free(signed(fmt.width), "weight")
+    inside = claims.free(1, "inside")
     shift = claims.free(range(fmt.fraction + 2), "shift")  # F-q
     claims.assume("resolution is allowed", shift <= fmt.fraction)
     claims.m.d.comb += [
         unit.half.eq(1 << shift),
         unit.low.eq(claims.past(named(claims, (2 << shift) - 1, "low"), unit.low_delay)),
         unit.weight.eq(claims.past(weight, unit.weight_delay)),
+        unit.inside.eq(claims.past(inside, unit.inside_delay)),
     ]
     distance = rounded(steps, shift)
     exact = named(claims, weight - distance, "exact")
     expected = clamp(exact, fmt.min, fmt.max)
-    for name, port, value in (
-        ("new weight", unit.new_weight, expected),
-        ("nonzero", unit.nonzero, distance != 0),
-        ("saturated", unit.saturated, expected != exact),
+    for name, port, value, clocks in (
+        ("new weight", unit.new_weight, expected, unit.latency),
+        ("nonzero", unit.nonzero, inside & (distance != 0), unit.changed),
+        ("saturated", unit.saturated, inside & (expected != exact), unit.changed),
     ):
-        claims.claim(name, port == claims.past(named(claims, value, "expected"), unit.latency))
+        claims.claim(name, port == claims.past(named(claims, value, "expected"), clocks))
     claims.cover("clamped", unit.saturated)
-    claims.cover("rounded to zero", ~unit.nonzero & claims.past(steps != 0, unit.latency))
+    counts = named(claims, inside & (steps != 0), "counts")
+    claims.cover("rounded to zero", ~unit.nonzero & claims.past(counts, unit.changed))
+    return claims
+
+
+def subtraction(config: UnitConfig) -> Claims:
+    """Claim that the subtraction made of carry cells is the one that is described."""
+    claims = Claims()
+    claims.clocks = 1
+    described, placed = (RoundedSubtraction(config, carry) for carry in ("described", "ccu2c"))
+    claims.add("described", described)
+    claims.add("placed", placed)
+    for name in ("steps", "half_bit", "weight"):
+        claims.drive(name, getattr(described, name))
+    shift = claims.free(range(config.weight.fraction + 2), "shift")  # F-q
+    claims.assume("resolution is allowed", shift <= config.weight.fraction)
+    claims.m.d.comb += [
+        described.low.eq((2 << shift) - 1),
+        placed.low.eq(described.low),
+        placed.steps.eq(described.steps),
+        placed.half_bit.eq(described.half_bit),
+        placed.weight.eq(described.weight),
+    ]
+    claims.claim("difference", placed.difference == described.difference)
+    claims.cover("negative", placed.difference < 0)
     return claims
 
 
@@ -112,10 +139,12 @@ def element(config: UnitConfig) -> Claims:
     """Claim that the datapath takes weights to where the equation does, all in one."""
     fmt = config.weight
     claims, unit, parts = _datapath(config)
-    claims.clocks = unit.latency
+    late = parts["lane0"].changed - parts["lane0"].latency
+    claims.clocks = unit.latency + late
     shift = Signal(range(fmt.fraction + 2))
     claims.m.d.comb += shift.eq(fmt.fraction - unit.resolution)
     started = claims.past(unit.valid, unit.latency)
+    counted = claims.past(started, late)
     mask = claims.past(unit.beat.mask, unit.latency)
     claims.claim("row", unit.write_row == claims.past(unit.beat.row, unit.latency))
     claims.claim("last", unit.write_last == claims.past(unit.beat.last, unit.latency))
@@ -136,10 +165,15 @@ def element(config: UnitConfig) -> Claims:
         expected = clamp(exact, fmt.min, fmt.max)
         claims.claim(f"new weight {j}", ~started | (unit.new_weights[j] == expected))
         lane = parts[f"lane{j}"]
-        claims.claim(f"nonzero {j}", ~started | (lane.nonzero == (distance != 0)))
-        claims.claim(f"saturated {j}", ~started | (lane.saturated == (exact != expected)))
-        claims.cover(f"to the lowest {j}", lane.saturated & (unit.new_weights[j] == fmt.min))
-        claims.cover(f"to the highest {j}", lane.saturated & (unit.new_weights[j] == fmt.max))
+        changes, clamps = (
+            claims.past(named(claims, value, name), late)
+            for name, value in (("changes", distance != 0), ("clamps", exact != expected))
+        )
+        claims.claim(f"nonzero {j}", ~counted | (lane.nonzero == changes))
+        claims.claim(f"saturated {j}", ~counted | (lane.saturated == clamps))
+        new = claims.past(unit.new_weights[j], late)
+        claims.cover(f"to the lowest {j}", lane.saturated & (new == fmt.min))
+        claims.cover(f"to the highest {j}", lane.saturated & (new == fmt.max))
     return claims
 
 

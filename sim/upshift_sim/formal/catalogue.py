@@ -23,6 +23,7 @@ def catalogue() -> list[Proof]:
     proofs = [
         *_align(),
         *_lane(),
+        *_subtraction(),
         *_saturation(),
         *_element(),
         *_needed(),
@@ -84,6 +85,17 @@ def _lane() -> Iterator[Proof]:
             config = UnitConfig(pipeline=pipeline)
             name = f"lane/{config.weight}, pipeline {pipeline}"
             yield _complete(name, says, partial(arithmetic.lane, config))
+
+
+def _subtraction() -> Iterator[Proof]:
+    says = "Made of an ECP5's carry cells, as Yosys describes them, the subtraction is the same."
+    for weight in (Fixed(2, 0), Fixed(2, 2), Fixed(3, 1), Fixed(16, 12), Fixed(18, 16)):
+        yield _complete(
+            f"subtraction/{weight}",
+            says,
+            partial(arithmetic.subtraction, UnitConfig(weight=weight)),
+            quick=weight == _DEFAULT.weight,
+        )
 
 
 def _saturation() -> Iterator[Proof]:

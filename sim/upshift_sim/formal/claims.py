@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from amaranth.back import rtlil
-from amaranth.hdl import Fragment, Module, Signal, Value
+from amaranth.hdl import Fragment, Instance, Module, Signal, Value
 from amaranth.lib.wiring import Out
 
 ASSUME, CLAIM, COVER, CONSTANT = "assume_", "claim_", "cover_", "constant_"
@@ -57,6 +57,8 @@ class Claims:
 
     def _list(self, path: str, fragment: Any, parts: dict[str, Any], cut: tuple[str, ...]) -> None:
         for index, (part, name, source) in enumerate(fragment.subfragments):
+            if isinstance(part, Instance):
+                continue
             here = f"{path}{name}"
             parts[here] = component = part.origins[0]
             if any(fnmatch(here, pattern) for pattern in cut):

@@ -156,7 +156,10 @@ def design(claims: Claims, *, fault: int | None = None, within: str = "*") -> De
     RuntimeError
         If Yosys fails.
     """
+    text = claims.to_rtlil()
     steps = [f"read_rtlil proof.il; hierarchy -check -top {TOP}; proc"]
+    if r"\CCU2C" in text:  # what the cells of an ECP5 do
+        steps.insert(0, "read_verilog +/lattice/common_sim.vh +/lattice/ccu2c_sim.vh")
     if fault is not None:
         # Below the top module, so that the claims stay as they are.
         steps.append(f"mutate -list 1 -seed {fault} -mode inv -o fault.ys {TOP}.{within}")
@@ -165,6 +168,6 @@ def design(claims: Claims, *, fault: int | None = None, within: str = "*") -> De
     steps.append("setundef -undriven -anyseq; opt; dffunmap; opt_clean; write_btor proof.btor")
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        (directory / "proof.il").write_text(claims.to_rtlil())
+        (directory / "proof.il").write_text(text)
         yosys.run("; ".join(steps), directory)
         return parse((directory / "proof.btor").read_text())
