@@ -163,6 +163,7 @@ class UpdateUnit(wiring.Component):
             memory.read_enable.eq(datapath.read_valid | ~(coming | (waits & ~answer.ready))),
             memory.read_row.eq(Mux(datapath.read_valid, datapath.read_row, row)),
             memory.host_write.eq(writes),
+            memory.host_row.eq(late.row),
             memory.host_mask.eq(late.mask),
             Cat(memory.host_weights).eq(late.weights),
         ]
