@@ -29,13 +29,11 @@ class Claims:
     clocks : int
         The last clock that a proof looks at, counted from 0; of an induction, the clocks of its
         hypothesis. Follows from the component.
-    reach : int
-        The last clock in which something may be reached that has not been, if it is later.
     """
 
     def __init__(self) -> None:
         self.m = Module()
-        self.clocks = self.reach = 0
+        self.clocks = 0
         self._ports: list[Any] = []
 
     def add(self, name: str, component: Any, *, cut: tuple[str, ...] = ()) -> dict[str, Any]:

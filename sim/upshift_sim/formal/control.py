@@ -160,8 +160,6 @@ def order(config: UnitConfig) -> Claims:
     # The write of one beat must be over when the next one asks for the row.
     distance = datapath.latency + 1 - datapath.read_stage
     earlier = reduce(or_, ages[1:distance])
-    claims.clocks = datapath.latency + 1
-    claims.reach = 3 * claims.clocks
     claims.claim("beats keep their distance", ~starts | ~earlier)
     written = here(datapath.write_row, datapath.write_mask)
     claims.claim("each beat is written once", written == ages[-1])
@@ -278,9 +276,10 @@ def reports(config: UnitConfig) -> Claims:
             m.d.sync += counter.eq(counter + sum(flags))
 
     lanes = range(config.lanes)
+    late = parts["datapath.lane0"].changed - parts["datapath.lane0"].latency
     for name in ("nonzero", "saturated"):
         flags = [getattr(parts[f"datapath.lane{lane}"], name) for lane in lanes]
-        total(name, datapath.latency, flags)
+        total(name, datapath.latency + late, flags)
     if not isinstance(config.gradient, Fixed):
         aligned = [parts[f"datapath.align{lane}"] for lane in lanes]
         total("nonfinite", 1 + aligned[0].latency, [part.nonfinite for part in aligned])

@@ -104,14 +104,14 @@ def check(
     result.clocks = claims.clocks
     system = design(claims, fault=fault, within=within)
     try:
-        _check(proof.method, system, max(claims.clocks, claims.reach), result, limit)
+        _check(proof.method, system, result, limit)
     except UndecidedError:
         result.outcome = "unknown"
     result.seconds = time.perf_counter() - start
     return result
 
 
-def _check(method: Method, system: Design, reach: int, result: Result, limit: float) -> None:
+def _check(method: Method, system: Design, result: Result, limit: float) -> None:
     initial = method != "any state"
     search = Search(system, initial=initial, limit=limit)
     result.claims = search.claims
@@ -129,9 +129,7 @@ def _check(method: Method, system: Design, reach: int, result: Result, limit: fl
     if found:
         result.outcome, result.failed, result.trace = "refuted", found.claim, found.trace
         return
-    for clock in range(result.clocks + 1, reach + 1):
-        search.assume(clock)
-    for name, reached in search.reached(range(first, reach + 1)):
+    for name, reached in search.reached(range(first, result.clocks + 1)):
         if reached is None:
             result.outcome, result.failed = "refuted", name
             return
