@@ -25,12 +25,12 @@ class Counter(wiring.Component):
         return m
 
 
-def counter(limit, *, clocks, cover=None, reach=0):
+def counter(limit, *, clocks, cover=None):
     claims = Claims()
     unit = Counter()
     claims.add("unit", unit)
     claims.drive("enable", unit.enable)
-    claims.clocks, claims.reach = clocks, reach
+    claims.clocks = clocks
     claims.claim("small", unit.count <= limit)
     if cover is not None:
         claims.cover("far", unit.count == cover)
@@ -63,7 +63,7 @@ def test_any_state_includes_those_that_cannot_be_reached():
 def test_what_cannot_be_reached_fails_a_proof():
     result = prove("bounded", counter(5, clocks=2, cover=4))
     assert (result.outcome, result.failed) == ("refuted", "cover_far")
-    result = prove("bounded", counter(5, clocks=2, cover=4, reach=6))
+    result = prove("bounded", counter(5, clocks=6, cover=4))
     assert (result.outcome, result.covers) == ("proved", {"cover_far": 4})
 
 
