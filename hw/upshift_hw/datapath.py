@@ -59,7 +59,7 @@ class Datapath(wiring.Component):
     elements, refusal : In
         What is known of it, in the clock after.
     free : Out
-        Another command may start in the next clock.
+        Commands may start; low some clocks before there is no room for another report.
     occupied : Out
         A beat starts or is on its way to its write.
     busy : Out
@@ -175,10 +175,10 @@ class Datapath(wiring.Component):
         return m
 
     def _collector(self, counted):
-        """Return a collector with slots for a command of one beat in every clock."""
+        """Return a collector with places for a command of one beat in every clock."""
         # Streamed beats come here a clock after they were taken.
         clocks = BurstSequencer.latency + 1 + counted + ReportCollector.latency(self.config)
-        return ReportCollector(self.config, slots=max(16, 1 << (clocks - 1).bit_length()))
+        return ReportCollector(self.config, quarter=clocks)
 
     def _lanes(self, m, lanes, *, gradients, rate, resolution, inside):
         """Connect the lanes and return what is to be counted, a bit per lane.

@@ -51,6 +51,8 @@ class Bank(wiring.Component):
         Write a word.
     b_enable, b_write, b_address, b_data : In
         Read a word, or write it and leave `b_word` as it is.
+    b_advance : In
+        Take the word that was read into the output register, if there is one; at first high.
     b_word : Out
         What was read last.
     """
@@ -70,6 +72,7 @@ class Bank(wiring.Component):
                 "b_write": In(1),
                 "b_address": In(address),
                 "b_data": In(width),
+                "b_advance": In(1, init=1),
                 "b_word": Out(width),
             }
         )
@@ -91,7 +94,7 @@ class Bank(wiring.Component):
             "i_CEA": Const(1),
             "i_CEB": self.b_enable,
             "i_OCEA": Const(0),
-            "i_OCEB": Const(1),
+            "i_OCEB": self.b_advance,
             "i_WEA": self.a_enable,
             "i_WEB": self.b_write,
             "i_RSTA": Const(0),

@@ -1,36 +1,37 @@
 """Exact counts of each burst, gathered behind the pipeline and never overwritten.
 
 A command reserves room for its report before it starts, so the pipeline never has to stop for
-one: the counts of a burst fall into a queue that is known to have a free place.
+one: the counts of a burst fall into a queue that is known to have a free place. The queue is in
+block RAM, where places cost nothing; half of them are a margin, so that the room that is left
+may be told late, from registers alone.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from upshift import layout
 from upshift.config import UnitConfig
 from upshift.formats import Float
 from upshift_hw.delay import later
+from upshift_hw.memory import Ram
+from upshift_hw.report_queue import Places, Words
 from upshift_hw.shapes import layout_of
+from upshift_hw.tally import Tally
 
 _EARLY = ("elements", "refusal")  # fields that are known when a command starts
-_GROUP = 8  # lanes that are counted in one clock
 
 
-def popcount(bits):
-    """Return the number of set bits as a balanced tree of adders."""
-    bits = list(bits)
-    while len(bits) > 1:
-        pairs = [a + b for a, b in zip(bits[::2], bits[1::2], strict=False)]
-        bits = pairs + bits[len(pairs) * 2 :]
-    return bits[0]
+def _groups(bits: int) -> list[slice]:
+    """Return the groups of bits of q_min that are compared in one clock, highest first."""
+    return [slice(low, min(low + 2, bits)) for low in reversed(range(0, bits, 2))]
 
 
-def _counting(config: UnitConfig) -> int:
-    """Return the clocks in which lanes are counted: two where there are many."""
-    return 1 if config.lanes <= _GROUP else 2
+def _clocks(config: UnitConfig) -> int:
+    """Return the clocks from a command's last beat to all that is reported of it."""
+    width = len(Signal(layout_of(layout.report(config))["nonzero"].shape))
+    counting = Tally.latency_of(config.lanes, width)
+    return max(counting, len(_groups(layout.needed_bits(config) + 1)))
 
 
 class ReportCollector(wiring.Component):
@@ -39,19 +40,31 @@ class ReportCollector(wiring.Component):
     Parameters
     ----------
     config : UnitConfig
-    slots : int
-        Reports that may be under way or waiting behind the one that is offered, a power of two.
-        One-beat bursts keep the full rate if there are as many as clocks from a command's start to
-        the clock that may reserve its slot again.
+    quarter : int
+        Reports that may be under way or waiting, behind the two that are read, before `free` may
+        become low. One-beat bursts keep the full rate if there are as many as clocks from a
+        command's start to the clock that gives its place back.
+    ram : {"inferred", "dp16kd"}, optional
+        How the queue is made. Left out, the platform decides.
+
+    Attributes
+    ----------
+    quarter : int
+        The same as above, but what the queue has. `free` becomes low when there are more, at the
+        latest when there are twice as many.
+    lag : int
+        Clocks from a start to `free` that knows of it.
+    margin : int
+        Commands that may start though `free` is low, as they had begun to when it was not.
 
     Members
     -------
     started : In
-        A command starts: reserve a slot.
+        A command starts: reserve a place.
     elements, refusal : In
         What is known of it, in the clock after.
     free : Out
-        Another command may start in the next clock.
+        Commands may start.
     valid, first, last : In
         A beat of a command has reached the write stage.
     nonzero, saturated : In
@@ -64,14 +77,20 @@ class ReportCollector(wiring.Component):
         Reports in command order.
     """
 
+    lag = 3  # clocks of `starts`, of the place, of `free`
+
     @staticmethod
     def latency(config: UnitConfig) -> int:
-        """Return the clocks from a command's last beat until its slot may be reserved again."""
-        return _counting(config) + 5  # two to add, one each to complete, fetch and give back
+        """Return the clocks from a command's last beat until its place is given back."""
+        return _clocks(config) + 3  # to complete, to be seen, and to be read
 
-    def __init__(self, config: UnitConfig, *, slots: int = 16):
+    def __init__(self, config: UnitConfig, *, quarter: int = 15, ram: Ram | None = None):
         self.config = config
-        self.slots = slots
+        self._places = Places(quarter)
+        self.quarter = self._places.quarter
+        # What starts must not leave the quarter in which `free` became low.
+        self.margin = self.quarter - self.lag
+        self._ram = ram
         report = layout_of(layout.report(config))
         self._events = ["nonzero", "saturated"]
         if isinstance(config.gradient, Float):
@@ -93,113 +112,105 @@ class ReportCollector(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        clocks = _counting(self.config)
-        valid = later(m, self.valid, clocks, "valid")
-        first = later(m, self.first, clocks, "first")
-        last = later(m, self.last, clocks, "last")
-        found = {
-            name: self._add(m, name, self._count(m, name), valid, first) for name in self._events
-        }
-        found |= self._smallest(m, clocks, valid, first)
-        self._queue(m, found, complete=later(m, valid & last, 2, "complete"))
+        clocks = _clocks(self.config)
+        first = self.valid & self.first
+        found = {name: self._count(m, name, first, clocks) for name in self._events}
+        found |= self._smallest(m, first, clocks)
+        self._queue(m, found, complete=later(m, self.valid & self.last, clocks, "complete"))
         return m
 
-    def _count(self, m, name):
-        """Count the lanes of a beat."""
-        lanes = getattr(self, name)
-        groups = [
-            later(m, popcount(lanes[at : at + _GROUP]), 1, f"{name}_from_{at}")
-            for at in range(0, len(lanes), _GROUP)
+    def _count(self, m, name, first, clocks):
+        """Count the lanes of a burst."""
+        m.submodules[name] = tally = Tally(self.config.lanes, len(self.o.payload[name]))
+        m.d.comb += [
+            tally.valid.eq(self.valid),
+            tally.first.eq(first),
+            tally.bits.eq(getattr(self, name)),
         ]
-        return groups[0] if len(groups) == 1 else later(m, sum(groups), 1, f"{name}_of_beat")
+        return later(m, tally.count, clocks - tally.latency, f"{name}_count")
 
-    def _add(self, m, name, count, valid, first):
-        """Add a beat to its burst, which takes two clocks: low bits first, then their carries."""
-        low = Signal(len(count), name=f"{name}_low")
-        carry = Signal(name=f"{name}_carry")
-        width = len(self.o.payload[name])
-        high = Signal(max(width - len(low), 0), name=f"{name}_high")
-        with m.If(valid):
-            m.d.sync += Cat(low, carry).eq(Mux(first, 0, low) + count)
-        was_valid = later(m, valid, 1, f"{name}_valid")
-        was_first = later(m, first, 1, f"{name}_first")
-        with m.If(was_valid):
-            with m.If(was_first):
-                m.d.sync += high.eq(0)  # one beat alone has no carry
-            with m.Else():
-                m.d.sync += high.eq(high + carry)
-        return Cat(later(m, low, 1, f"{name}_low"), high)[:width]
-
-    def _smallest(self, m, clocks, valid, first):
-        """Find the smallest q_min of a burst: upper bits first, lower ones a clock later."""
-        needed = self.needed
+    def _smallest(self, m, first, clocks):
+        """Find the smallest q_min of a burst: highest bits first, two more in each clock."""
         # No q_min is larger than any, and the sign counts the other way round.
-        key = Cat(needed[:-1], ~needed[-1], ~self.needed_valid)
-        key = later(m, key, clocks, "key")
-        half = len(key) // 2
-        upper, upper_least = key[half:], Signal(len(key) - half)
-        lower, lower_least = later(m, key[:half], 1, "lower"), Signal(half)
-        less, tie = Signal(), Signal()
-        m.d.comb += less.eq(valid & (first | (upper < upper_least)))
-        m.d.sync += tie.eq(valid & (upper == upper_least))
-        with m.If(less):
-            m.d.sync += upper_least.eq(upper)
-        with m.If(later(m, less, 1, "less") | (tie & (lower < lower_least))):
-            m.d.sync += lower_least.eq(lower)
-        least = Cat(lower_least, later(m, upper_least, 1, "upper_least"))
+        key = Cat(self.needed[:-1], ~self.needed[-1], ~self.needed_valid)
+        groups = _groups(len(key))
+        # What is known of a beat by its higher bits: it is less than all before, or no more.
+        valid, less, tie = self.valid, first, 1
+        parts = []
+        for clock, group in enumerate(groups):
+            bits = later(m, key[group], clock, f"key_{clock}")
+            least = Signal(len(bits), name=f"least_{clock}", reset_less=True)
+            below = Signal(name=f"below_{clock}")
+            m.d.comb += below.eq(valid & (less | (tie & _below(bits, least))))
+            with m.If(below):
+                m.d.sync += least.eq(bits)
+            parts.append(later(m, least, clocks - clock - 1, f"least_{clock}"))
+            tie = later(m, tie & (bits == least), 1, f"tie_{clock}")
+            less = later(m, below, 1, f"less_{clock}")
+            valid = later(m, valid, 1, f"valid_{clock}")
+        least = Cat(reversed(parts))
         return {
             "needed_valid": ~least[-1],
             "needed": Cat(least[:-2], ~least[-2]).as_signed(),
         }
 
     def _queue(self, m, found, complete):
-        """Queue reports: what starts and what completes each has its place and its pointer."""
+        """Queue reports: what starts and what completes each has its place."""
         report = self.o.payload.shape()
         early = data.StructLayout({name: report[name].shape for name in _EARLY})
         rest = data.StructLayout({name: report[name].shape for name in found})
-        started = Signal(range(self.slots))
-        completed, fetched = Signal(range(2 * self.slots)), Signal(range(2 * self.slots))
-        # The slots that are reserved, but for a start in the clock before; one that is given back
-        # counts a clock later as well.
-        reserved, starts, leaves = Signal(range(self.slots + 1)), Signal(), Signal()
+        places = self._places
+        started, completed, fetched = map(places.first, ("started", "completed", "fetched"))
+        following = places.second("following")  # the place after `fetched`
 
-        # A slot is written only once it has been fetched, never in a clock that reads it.
-        fetch = Signal()
+        # Reports pass the block RAM and its output register together. A place is written only
+        # once it has been read, and what is read in the clock of its write is not used.
+        starts, fetch, advance, some, read = (
+            Signal(name=name) for name in ("starts", "fetch", "advance", "some", "read")
+        )
         words = {}
-        for name, shape, enable, place in (
+        for name, shape, write, place in (
             ("early", early, starts, started),
             ("rest", rest, complete, completed),
         ):
-            memory = Memory(shape=shape, depth=self.slots, init=[])
+            memory = Words(width=shape.size, places=places.bits, ram=self._ram)
             m.submodules[name] = memory
-            write, read = memory.write_port(), memory.read_port()
+            words[name] = data.View(shape, memory.write_word)
+            shown = data.View(shape, memory.word)
             m.d.comb += [
-                write.en.eq(enable),
-                write.addr.eq(place),
-                read.en.eq(~self.o.valid | self.o.ready),
-                read.addr.eq(fetched),
+                memory.write.eq(write),
+                memory.write_place.eq(place),
+                memory.place.eq(fetched),
+                memory.advance.eq(advance),
+                *(self.o.payload[field].eq(shown[field]) for field in shape.members),
             ]
-            m.d.sync += place.eq(place + enable)
-            words[name] = write.data
-            for field in shape.members:
-                m.d.comb += self.o.payload[field].eq(read.data[field])
+            with m.If(write):
+                m.d.sync += place.eq(places.after(place))
+        with m.If(fetch):
+            m.d.sync += [fetched.eq(following), following.eq(places.after(following))]
+        waiting = [
+            later(m, completed != place, 1, f"waiting_{n}")
+            for n, place in enumerate((following, fetched))
+        ]
+        with m.If(advance):
+            m.d.sync += [read.eq(some), self.o.valid.eq(read)]
         m.d.comb += [
             words["early"].elements.eq(self.elements),
             words["early"].refusal.eq(self.refusal),
             *(words["rest"][name].eq(value) for name, value in found.items()),
-            fetch.eq((completed != fetched) & (~self.o.valid | self.o.ready)),
+            advance.eq(~self.o.valid | self.o.ready),
+            # Whether there was a report in the clock before, at the place that is read now.
+            some.eq(Mux(later(m, fetch, 1, "fetch"), *waiting)),
+            fetch.eq(some & advance),
         ]
-        # What is there after this clock is compared without waiting for the sum.
-        up, down = starts & ~leaves, leaves & ~starts
-        none_left = Mux(up, reserved == self.slots - 1, reserved[-1] & ~down)
-        one_left = Mux(
-            up, reserved == self.slots - 2, Mux(down, reserved[-1], reserved == self.slots - 1)
-        )
-        m.d.comb += self.free.eq(~(none_left | (self.started & one_left)))
         m.d.sync += [
-            fetched.eq(fetched + fetch),
             starts.eq(self.started),
-            leaves.eq(fetch),
-            reserved.eq(reserved + starts - leaves),
-            self.o.valid.eq(fetch | (self.o.valid & ~self.o.ready)),
+            # With at most a quarter of the places in use, these are in neighbouring quarters.
+            self.free.eq(~places.opposite(started, fetched)),
         ]
+
+
+def _below(one, other):
+    """Return whether a number of one or two bits is less than another, without a carry chain."""
+    less = ~one[-1] & other[-1]
+    return less if len(one) == 1 else less | ((one[-1] == other[-1]) & ~one[0] & other[0])

@@ -1,16 +1,20 @@
 """The report collector: exact sums, commands in order, never more than there is room for."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
+from amaranth.hdl import Fragment, Module
 
+from hw.dp16kd_model import Model
 from upshift import layout
 from upshift.config import UnitConfig
 from upshift.formats import Fixed, bfloat16
-from upshift_hw.report import ReportCollector, popcount
+from upshift_hw import dp16kd
+from upshift_hw.report import ReportCollector
 
 CONFIG = UnitConfig(lanes=4, depth=64)
-SLOTS = 4
+QUARTER = 7
 
 
 def random_burst(rng, counted):
@@ -47,16 +51,19 @@ def expected(start, beats):
 
 
 class Watch:
-    """Feeds beats and takes reports, one clock at a time."""
+    """Feeds beats and takes reports, one clock at a time.
 
-    def __init__(self, collector, context):
+    Commands start some clocks after they could, as they do behind the registers of a sequencer.
+    """
+
+    def __init__(self, collector, context, late=1):
         self.collector, self.context = collector, context
         self.fields = layout.report(collector.config)
         self.reports = []
         self.clock_of_report = []
         self.known = {"elements": 0, "refusal": 0}
         self.clocks = 0
-        self.free = True
+        self.free = [False] * late
 
     async def clock(self, beat=None, *, start=None, ready=True):
         assert self.clocks < 20000, "stuck"
@@ -75,34 +82,38 @@ class Watch:
                 report["needed"] = None
             self.reports.append(report)
             self.clock_of_report.append(self.clocks)
-        free, self.free = self.free, context.get(c.free)  # told a clock ahead
+        self.free = [*self.free[1:], bool(context.get(c.free))]
         await context.tick()
         self.clocks += 1
-        return free
+
+    @property
+    def may_start(self):
+        return self.free[0]
+
+
+@pytest.fixture(params=["inferred", "dp16kd"])
+def ram(request, monkeypatch):
+    """Each body of the queue, with a model of the block where there is one."""
+    monkeypatch.setattr(dp16kd, "Instance", Model)
+    return request.param
 
 
 @pytest.mark.parametrize("pauses", [False, True], ids=["at full rate", "with pauses"])
-@pytest.mark.parametrize(
-    ("gradient", "counted"),
-    [
-        (Fixed(16, 12), ["nonzero", "saturated"]),
-        (bfloat16, ["nonzero", "saturated", "nonfinite"]),
-    ],
-    ids=["fixed", "floating"],
-)
-def test_random_bursts(run, rng, gradient, counted, pauses):
+@pytest.mark.parametrize("gradient", [Fixed(16, 12), bfloat16], ids=["fixed", "floating"])
+def test_random_bursts(run, rng, gradient, pauses, ram):
+    counted = ["nonzero", "saturated"] + ["nonfinite"] * (gradient is bfloat16)
     config = dataclasses.replace(CONFIG, gradient=gradient)
-    collector = ReportCollector(config, slots=SLOTS)
+    collector = ReportCollector(config, quarter=QUARTER, ram=ram)
     bursts = [random_burst(rng, counted) for _ in range(150)]
 
     async def testbench(context, reset):
-        watch = Watch(collector, context)
+        watch = Watch(collector, context, late=collector.margin)
 
         def ready():
             return not pauses or rng.random() < 0.1
 
         for start, beats in bursts:
-            while not watch.free:
+            while not watch.may_start:
                 await watch.clock(ready=ready())
             await watch.clock(start=start, ready=ready())
             for beat in beats:
@@ -115,40 +126,82 @@ def test_random_bursts(run, rng, gradient, counted, pauses):
         for _ in range(10):
             await watch.clock()
         assert len(watch.reports) == len(bursts)
-        assert watch.free
+        assert watch.may_start
 
     run(collector, testbench)
 
 
-def test_a_started_command_reserves_its_slot_until_its_report_is_offered(run):
-    collector = ReportCollector(CONFIG, slots=SLOTS)
-    start = {"elements": 1, "refusal": 0}
-    beat = {"first": 1, "last": 1, "needed_valid": 0}
+def one_beat(n):
+    """A burst of one beat that differs from those around it."""
+    start = {"elements": n % 60, "refusal": n % 31}
+    return start, {
+        "first": 1,
+        "last": 1,
+        "nonzero": n % 16,
+        "saturated": n // 3 % 16,
+        "needed_valid": 1,
+        "needed": n % 40,
+    }
+
+
+def test_no_report_is_lost_however_long_none_is_taken(run, rng, ram):
+    """Commands of one beat start in every clock in which they may, and as late as allowed."""
+    collector = ReportCollector(CONFIG, quarter=QUARTER, ram=ram)
+    most = 0
 
     async def testbench(context, reset):
-        watch = Watch(collector, context)
-        for n in range(SLOTS):
-            assert await watch.clock(start=start, ready=False), n
-        for _ in range(20):
-            assert not await watch.clock(ready=False)
-        assert not await watch.clock(beat, ready=False)
-        for _ in range(20):
-            await watch.clock(ready=False)
-        assert await watch.clock(start=start, ready=False), "the one that is offered has left"
-        for _ in range(SLOTS):
-            assert not await watch.clock(beat, ready=False)
-        for _ in range(20):
-            assert not await watch.clock(ready=False)
-        await watch.clock(ready=True)  # one report leaves, another is offered
-        await watch.clock(ready=False)
-        for _ in range(5):
-            assert await watch.clock(ready=False)
-        assert len(watch.reports) == 1
+        nonlocal most
+        watch = Watch(collector, context, late=collector.margin)
+        beats, started, ready = [None] * int(rng.integers(1, 9)), [], True
+        while len(started) < 600 or any(beats):
+            # The places of what is read next and of what starts differ by all there can be.
+            ready = rng.random() < (0.97 if ready else 0.02)
+            start = beat = None
+            if watch.may_start and len(started) < 600:
+                start, beat = one_beat(len(started))
+                started.append((start, [beat]))
+            beats.append(beat)
+            await watch.clock(beats.pop(0), start=start, ready=ready)
+            most = max(most, len(started) - len(watch.reports))
+        for _ in range(5 * QUARTER + 20):
+            await watch.clock()
+        assert watch.reports == [expected(*burst) for burst in started]
+
+    run(collector, testbench)
+    # Two reports are behind the queue.
+    assert 2 * QUARTER < most <= 3 * QUARTER + 2
+
+
+def test_commands_of_one_beat_keep_the_full_rate(run, ram):
+    collector = ReportCollector(CONFIG, quarter=31, ram=ram)
+    latency = ReportCollector.latency(CONFIG)
+    delay = collector.quarter - latency
+
+    async def testbench(context, reset):
+        watch = Watch(collector, context, late=collector.margin)
+        for _ in range(collector.margin + 2):
+            await watch.clock()
+        begin = watch.clocks
+        starts, beats = zip(*map(one_beat, range(300)), strict=True)
+        for n in range(300 + delay):
+            assert watch.may_start
+            beat = beats[n - delay] if n >= delay else None
+            await watch.clock(beat, start=starts[n] if n < 300 else None)
+        for _ in range(latency + 1):
+            await watch.clock()
+        assert watch.reports == [
+            expected(start, [beat]) for start, beat in zip(starts, beats, strict=True)
+        ]
+        first = begin + delay + latency + 1  # what was read is in the output register
+        assert watch.clock_of_report == list(range(first, first + 300))
 
     run(collector, testbench)
 
 
-def test_popcount():
-    for bits in range(1, 9):
-        for word in range(1 << bits):
-            assert popcount(word >> bit & 1 for bit in range(bits)) == word.bit_count()
+def test_a_platform_with_such_blocks_gets_them(monkeypatch):
+    placed = []
+    monkeypatch.setattr(dp16kd, "Instance", lambda name, **options: placed.append(name) or Module())
+    for device, blocks in (("LFE5U-25F", 3), ("iCE40HX8K", 0), (None, 0)):
+        placed.clear()
+        Fragment.get(ReportCollector(CONFIG), device and SimpleNamespace(device=device)).prepare()
+        assert placed == ["DP16KD"] * blocks
