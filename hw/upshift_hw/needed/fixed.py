@@ -6,7 +6,7 @@ A gradient G needs q >= k + Fg - floor(log2(2G xor sign(G))).
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux
 from amaranth.lib import wiring
 
 from upshift.config import UnitConfig
@@ -19,7 +19,7 @@ _GROUP = 4  # bits that are searched in one clock
 class FixedNeeded(wiring.Component):
     """Find q_min of one beat.
 
-    Latency four clocks, throughput one beat per clock.
+    Latency five clocks, throughput one beat per clock.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class FixedNeeded(wiring.Component):
         q_min of these lanes, a signed integer; 0 unless `valid`.
     """
 
-    latency = 4
+    latency = 5
 
     def __init__(self, config: UnitConfig):
         self.config = config
@@ -50,36 +50,36 @@ class FixedNeeded(wiring.Component):
         m = Module()
         fmt = self.config.gradient
         masked = [
-            Mux(inside, (gradient << 1) ^ gradient[-1].replicate(fmt.width + 1), 0)
+            Mux(inside, (gradient << 1) ^ gradient[-1].replicate(fmt.width + 1), 0)[: fmt.width]
             for gradient, inside in zip(self.gradients, self.mask, strict=True)
+        ]  # bit `width` is zero: it repeats the sign, which the xor cancels
+        pairs = [
+            later(m, reduce(or_, masked[lane : lane + 2]), 1, f"magnitude_from_{lane}")
+            for lane in range(0, len(masked), 2)
         ]
-        # Bit `width` is zero: it repeats the sign, which the xor cancels.
-        magnitude = Signal(fmt.width)
-        m.d.sync += magnitude.eq(reduce(or_, masked))
+        magnitude = later(m, reduce(or_, pairs), 1, "magnitude")
 
         # The place of the highest one: within each group of bits, then of the highest group.
         groups = [magnitude[at : at + _GROUP] for at in range(0, fmt.width, _GROUP)]
         found = later(m, Cat(group.any() for group in groups), 1, "found")
-        places = [_highest(m, group, f"place_{n}") for n, group in enumerate(groups)]
-        high = _highest(m, found, "high")
-        low = Signal(range(_GROUP))
-        for some, place in zip(found, places, strict=True):
-            with m.If(some):
-                m.d.sync += low.eq(place)
+        places = [
+            later(m, _at_highest(group, range(len(group))), 1, f"place_{n}")
+            for n, group in enumerate(groups)
+        ]
+        high = later(m, _at_highest(found, range(len(found))), 1, "high")
+        low = later(m, _at_highest(found, places), 1, "low")
         some = later(m, found.any(), 1, "some")
 
-        rate = later(m, self.rate, self.latency - 1, "rate")
+        # Alone, a sum with a constant is a few LUTs.
+        rate = later(m, self.rate, self.latency - 2, "rate")
+        least = later(m, rate + fmt.fraction, 1, "least")
         m.d.sync += [
             self.valid.eq(some),
-            self.needed.eq(Mux(some, rate + fmt.fraction - Cat(low, high), 0)),
+            self.needed.eq(Mux(some, least - Cat(low, high), 0)),
         ]
         return m
 
 
-def _highest(m, bits, name):
-    """Return the place of the highest one, a clock later; anything if there is none."""
-    place = Signal(range(len(bits)), name=name)
-    for bit in range(len(bits)):
-        with m.If(bits[bit]):
-            m.d.sync += place.eq(bit)
-    return place
+def _at_highest(bits, values):
+    """Return the value that belongs to the highest one; any of them if there is none."""
+    return reduce(lambda value, at: Mux(bits[at], values[at], value), range(len(bits)), values[0])
