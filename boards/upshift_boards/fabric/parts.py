@@ -74,7 +74,7 @@ def _ecp5(name: str, grade: int, resources: tuple[int, int]) -> Part:
         synthesis="synth_ecp5 -nodsp",
         options=(
             *(f"--{name}k", "--package", "CABGA381", "--speed", str(grade)),
-            "--lpf-allow-unconstrained",
+            *("--lpf-allow-unconstrained", "--placer-heap-timingweight", "30"),
         ),
         clock=200,
         logic=resources[0],
