@@ -58,7 +58,7 @@ class WeightMemory(wiring.Component):
 
     def __init__(self, config: UnitConfig, init: Raw | None = None, ram: Ram | None = None):
         self.config = config
-        self.latency = pipeline_of(config).read
+        self.latency = min(pipeline_of(config).read, 2)
         self._ram = ram
         self._init = None if init is None else config.weight.check(init)
         if self._init is not None and self._init.shape != (config.depth,):

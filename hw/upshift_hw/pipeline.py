@@ -23,7 +23,8 @@ class Pipeline:
         0 if weights are clamped in the clock of the subtraction, 1, or 2 with a clock for each of
         the two limits.
     read : int
-        From the row's address to its weights: 2 with the output register of a block RAM.
+        From the row's address to its weights: 1 for the block RAM, 1 for its output register, 1
+        for the way from there.
     """
 
     align: int
@@ -57,8 +58,8 @@ _BY_DEPTH = {
     5: Pipeline(align=1, round=1, clamp=1, read=1),
     6: Pipeline(align=2, round=1, clamp=1, read=1),
     7: Pipeline(align=2, round=2, clamp=1, read=2),
-    8: Pipeline(align=2, round=2, clamp=2, read=2),
-    9: Pipeline(align=3, round=2, clamp=2, read=2),
+    8: Pipeline(align=2, round=2, clamp=2, read=3),
+    9: Pipeline(align=3, round=2, clamp=2, read=3),
 }
 
 

@@ -13,7 +13,9 @@ from upshift.config import UnitConfig
 from upshift.formats import Raw
 from upshift_hw.burst import BurstSequencer
 from upshift_hw.datapath import Datapath
+from upshift_hw.delay import later
 from upshift_hw.memory import Ram, WeightMemory
+from upshift_hw.pipeline import pipeline_of
 from upshift_hw.registers import Bus, UnitRegisters
 from upshift_hw.row_queue import RowQueue
 from upshift_hw.shapes import layout_of, shape_of
@@ -107,6 +109,7 @@ class UpdateUnit(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i_command), sequencer.command)
         wiring.connect(m, wiring.flipped(self.o_report), datapath.o_report)
         wiring.connect(m, wiring.flipped(self.bus), registers.bus)
+        way = pipeline_of(self.config).read - memory.latency  # clocks from block RAM to datapath
         room = self._send_updates(m, sequencer, datapath) if self.config.updates else 1
         m.d.comb += [
             sequencer.gradient_valid.eq(self.i_gradients.valid & room),
@@ -117,7 +120,7 @@ class UpdateUnit(wiring.Component):
             datapath.refusal.eq(sequencer.refused),
             *datapath.follow(sequencer),
             datapath.gradients.eq(self.i_gradients.payload),
-            datapath.weights.eq(memory.read_weights),
+            datapath.weights.eq(later(m, memory.read_weights, way, "weights")),
             memory.write_row.eq(datapath.write_row),
             memory.write_mask.eq(datapath.write_mask),
             memory.write_weights.eq(datapath.new_weights),
