@@ -2,8 +2,8 @@
 
 A command reserves room for its report before it starts, so the pipeline never has to stop for
 one: the counts of a burst fall into a queue that is known to have a free place. The queue is in
-block RAM, where places cost nothing; half of them are a margin, so that the room that is left
-may be told late, from registers alone.
+block RAM, where places cost nothing. There are more than are needed, so that the room that is
+left may be told late, from registers alone.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -121,7 +121,7 @@ class ReportCollector(wiring.Component):
 
     def _count(self, m, name, first, clocks):
         """Count the lanes of a burst."""
-        m.submodules[name] = tally = Tally(self.config.lanes, len(self.o.payload[name]))
+        m.submodules[f"{name}_tally"] = tally = Tally(self.config.lanes, len(self.o.payload[name]))
         m.d.comb += [
             tally.valid.eq(self.valid),
             tally.first.eq(first),
@@ -205,7 +205,7 @@ class ReportCollector(wiring.Component):
         ]
         m.d.sync += [
             starts.eq(self.started),
-            # With at most a quarter of the places in use, these are in neighbouring quarters.
+            # With at most a quarter of the places in use, both are in one or in neighbours.
             self.free.eq(~places.opposite(started, fetched)),
         ]
 
