@@ -29,6 +29,7 @@ def catalogue() -> list[Proof]:
         *_needed(),
         *_control(),
         *_counting(),
+        *_queue(),
     ]
     names = [proof.name for proof in proofs]
     assert len(set(names)) == len(names)
@@ -186,7 +187,11 @@ _CONTROL: tuple[tuple[str, str, Callable[[UnitConfig], Claims]], ...] = (
     ),
     ("memory", "Each beat and access reads what was written before it.", control.memory),
     ("reports", "Each command has one report, in order, with exact counts.", control.reports),
-    ("room", "Reports that nobody takes stop the unit before one is lost.", control.room),
+    (
+        "room",
+        "A command starts only where a clock before there was room for its report.",
+        control.room,
+    ),
     ("progress", "All that was taken is finished once nothing holds it up.", control.progress),
     ("counters", "Registers count clocks, beats, stalls and waits exactly.", counters.counters),
     ("rows", "A streamed unit gives back each row that it takes, in order.", control.rows),
@@ -198,6 +203,15 @@ def _counting() -> Iterator[Proof]:
         "counting/4 counters of 4 bits",
         "Counters are exact, but for events of the last clocks, also when they wrap around.",
         partial(counters.counting, 4, 4),
+        "bounded",
+    )
+
+
+def _queue() -> Iterator[Proof]:
+    yield Proof(
+        "queue/28 places",
+        "No report is lost if commands start within the margin of their queue.",
+        partial(control.queue, _SMALL),
         "bounded",
     )
 

@@ -19,6 +19,7 @@ from upshift.config import UnitConfig
 from upshift.formats import Fixed
 from upshift.layout import Operation
 from upshift.report import Refusal
+from upshift_hw.report import ReportCollector
 from upshift_hw.shapes import layout_of
 from upshift_hw.units import unit_of
 from upshift_sim.formal.claims import Claims
@@ -310,17 +311,43 @@ def reports(config: UnitConfig) -> Claims:
 
 
 def room(config: UnitConfig) -> Claims:
-    """Claim that reports that are not taken stop the unit before one is lost."""
+    """Claim that a command starts only where a clock before there was room for its report."""
     control = Control(config)
     claims, datapath = control.claims, control.datapath
-    reported = control.count(control.passes("o_report"), "reported")
-    collector = control.parts["datapath.reports"]
-    claims.clocks += collector.slots
-    started = control.count(datapath.started, "started")
-    under_way = named(claims, (started - reported)[:_COUNT], "under_way")
-    # One report is offered, and has left its slot.
-    claims.claim("never more than there is room for", under_way <= collector.slots + 1)
-    claims.cover("full", under_way == collector.slots + 1)
+    started = named(claims, datapath.started, "started")
+    claims.claim("only where there is room", ~started | claims.past(datapath.free, 1))
+    claims.cover("starts", started)
+    return claims
+
+
+def queue(config: UnitConfig) -> Claims:
+    """Claim that no report is lost, if commands start within the margin of their queue."""
+    claims = Claims()
+    m, collector = claims.m, ReportCollector(config, quarter=1)
+    claims.clocks = 5 * collector.quarter
+    claims.add("collector", collector, cut=("*_tally",))
+    for name in ("started", "elements", "valid", "first", "last", "needed_valid", "needed"):
+        claims.drive(name, getattr(collector, name))
+    claims.drive("ready", collector.o.ready)
+
+    def count(event: Any, name: str) -> Any:
+        counter = Signal(range(claims.clocks + 1), name=name)
+        m.d.sync += counter.eq(counter + event)
+        return counter
+
+    report = collector.o
+    free = [named(claims, collector.free, "free")]
+    for _ in range(collector.margin):
+        free.append(claims.past(free[-1], 1))
+    claims.assume("starts in time", ~collector.started | reduce(or_, free))
+    started = count(collector.started, "starts")
+    completed = count(collector.valid & collector.last, "completed")
+    claims.assume("completes what started", ~collector.valid | (completed != started))
+    reported = count(report.valid & report.ready, "reported")
+    under_way = named(claims, (started - reported)[: len(started)], "under_way")
+    # Two reports have left their places.
+    claims.claim("room", under_way <= 3 * collector.quarter + 1)
+    claims.cover("full", under_way == 3 * collector.quarter + 1)
     return claims
 
 
