@@ -88,7 +88,9 @@ def test_documented_distances():
     unit.elaborate(None)
 
 
-@pytest.mark.parametrize(("pipeline", "distance"), [(4, 3), (5, DISTANCE), (6, 4), (7, 5), (8, 5)])
+@pytest.mark.parametrize(
+    ("pipeline", "distance"), [(4, 3), (5, DISTANCE), (6, 4), (7, 5), (8, 7), (9, 7)]
+)
 def test_every_depth_keeps_the_rules(pipeline, distance, seed):
     config = dataclasses.replace(SMALL, pipeline=pipeline)
     unit = UpdateUnit(config)
