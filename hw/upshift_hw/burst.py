@@ -1,13 +1,13 @@
 """From commands to beats: when a beat may start and which lanes it touches."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from upshift import layout
 from upshift.config import UnitConfig
 from upshift.report import Refusal
-from upshift_hw.command import CommandChecker, plan_layout
+from upshift_hw.command import CommandChecker, is_accepted, plan_layout
 from upshift_hw.hazard import HazardTracker
 from upshift_hw.shapes import layout_of
 
@@ -26,7 +26,11 @@ def beat_layout(config: UnitConfig) -> data.StructLayout:
 
 
 def _step_layout(config: UnitConfig) -> data.StructLayout:
-    """Return what the sequencer knows of a beat before it starts."""
+    """Return what the sequencer knows of a beat before it starts.
+
+    A beat `takes` gradients from the stream or is there without any; `row` counts beyond the
+    memory.
+    """
     plan = plan_layout(config).members
     return data.StructLayout(
         beat_layout(config).members
@@ -45,10 +49,9 @@ class BurstSequencer(wiring.Component):
     A beat starts `distance` clocks or more after an earlier beat that touches a lane of the same
     row: a read must not overtake that write.
 
-    Beats are generated, each becomes the *next* one and then the *current* one until it starts.
-    What decides whether it starts is in registers by then. When it does not start, the one that
-    is being generated becomes a *spare* one, so that generator and commands stop a clock late
-    and depend on nothing but registers.
+    Four beats are in line: the *new* one, which was generated last, the *second*, the *next* and
+    the *current* one, which starts. All move on when the current one starts or there is none: a
+    place without a beat is not made up for. What decides whether it starts is in registers.
 
     Parameters
     ----------
@@ -64,7 +67,7 @@ class BurstSequencer(wiring.Component):
     Members
     -------
     command : In(stream)
-        Commands, up to seven of which are held: three are checked, four have their beats ready.
+        Commands, up to seven of which are held: three are checked, four have their beats in line.
     gradient_valid : In, gradient_ready : Out
         Handshake of the gradient stream, whose payload does not pass through here.
     valid, beat, rate, resolution : Out
@@ -77,17 +80,20 @@ class BurstSequencer(wiring.Component):
         In the clock after that: elements that it updates, causes for which it is refused.
     hold : In
         Start no burst, from the next clock on.
+    starting : Out
+        A beat may start in this clock; it does unless it waits for gradients.
     underway : Out
         A burst has started its first beat and not its last.
     active : Out
         There are beats to start.
     floor : Out
         Lowest resolution accepted.
-    stalled, waiting, counting : Out
-        This clock waits for a gradient or a report slot; for a weight in flight; counts at all.
+    taken, stalled, waiting, counting : Out
+        The clock before took gradients; waited for them or a report slot; for a weight in flight;
+        counts at all.
     """
 
-    latency = 3
+    latency = 4
 
     def __init__(self, config: UnitConfig, *, distance: int):
         self.config = config
@@ -107,9 +113,11 @@ class BurstSequencer(wiring.Component):
                 "elements": Out(fields["count"]),
                 "refused": Out(len(Refusal)),
                 "hold": In(1),
+                "starting": Out(1),
                 "underway": Out(1),
                 "active": Out(1),
                 "floor": Out(fields["resolution"]),
+                "taken": Out(1),
                 "stalled": Out(1),
                 "waiting": Out(1),
                 "counting": Out(1),
@@ -122,121 +130,122 @@ class BurstSequencer(wiring.Component):
         m.submodules.hazards = tracker = HazardTracker(self.config, distance=self.distance)
         wiring.connect(m, wiring.flipped(self.command), checker.i)
 
-        step = Signal(_step_layout(self.config))  # the beat that is being generated
-        spare, following, current = (
-            Signal.like(step, name=n) for n in ("spare", "next", "current")
-        )
-        # The current beat waits for nothing but its gradients; not even for them; is not there.
-        ready, alone, idle = Signal(), Signal(), Signal(init=1)
-        room, moves, pulls = Signal(), Signal(), Signal()
+        new, second, following, current = line = [
+            Signal(_step_layout(self.config), name=name)
+            for name in ("new", "second", "next", "current")
+        ]
+        # The current beat starts as soon as gradients come; whatever comes, if there is one.
+        ready, easy = Signal(), Signal(init=1)
+        moves = Signal()
         m.d.comb += [
-            room.eq(~spare.present),
             self.gradient_ready.eq(ready),
-            self.valid.eq(alone | (ready & self.gradient_valid)),
-            moves.eq(alone | idle | (ready & self.gradient_valid)),
-            pulls.eq(moves | ~following.present),
+            moves.eq(easy | (ready & self.gradient_valid)),
+            self.valid.eq(moves & current.present),
+            self.starting.eq(ready | (easy & current.present)),
             *(self.beat[name].eq(current[name]) for name in beat_layout(self.config).members),
             self.rate.eq(current.rate),
             self.resolution.eq(current.resolution),
         ]
-        with m.If(room):
-            m.d.sync += spare.eq(step)
-        m.d.sync += spare.present.eq((spare.present | step.present) & ~pulls)
-        with m.If(pulls):
-            m.d.sync += following.eq(Mux(room, step, spare))
         with m.If(moves):
-            m.d.sync += current.eq(following)
-        self._track(m, tracker, step, following, current)
-        m.d.comb += [
-            tracker.room.eq(room),
-            tracker.pull.eq(pulls),
-            tracker.move.eq(moves),
-            tracker.start.eq(self.valid),
-        ]
+            m.d.sync += [second.eq(new), following.eq(second), current.eq(following)]
+        places = (tracker.new, tracker.second, tracker.following, tracker.current)
+        for place, beat in zip(places, line, strict=True):
+            m.d.comb += [place.row.eq(beat.row), place.mask.eq(beat.mask)]
+        m.d.comb += tracker.move.eq(moves)
 
-        # What the current beat will be, and whether it may start.
-        wants = Signal()
-        present, takes, goes = (
-            Mux(moves, of(following), of(current))
-            for of in (
-                lambda beat: beat.present,
-                lambda beat: beat.takes,
-                lambda beat: beat.present & ~(beat.first & self.hold),
-            )
-        )
-        m.d.sync += [
-            idle.eq(~present),
-            wants.eq(goes & takes),
-            ready.eq(goes & takes & ~tracker.coming),
-            alone.eq(goes & ~takes & ~tracker.coming),
-        ]
+        # Commands have registers of their own, for two hundred others that they move. At reset,
+        # when no command is due, they differ, so that synthesis does not merge them.
+        ready_too, easy_too = Signal(init=1), Signal()
+        may, must = self._decide(moves, tracker, following, current)
+        m.d.sync += [ready.eq(may), ready_too.eq(may), easy.eq(must), easy_too.eq(must)]
         with m.If(self.valid):
             m.d.sync += self.underway.eq(~current.last)
-        offered = Signal()  # there is a command, and room for its report
-        m.d.sync += offered.eq(checker.coming & self.report_free)
-        self._advance(m, checker, step, offered & (~step.present | (step.last & room)), room)
-
-        # -- where the clocks go ---------------------------------------------------------------
-        blocked = checker.valid & ~self.active & ~offered
+        due = Signal()  # there is a command, room for its report, and no burst in progress
+        self._generate(m, checker, new, due, moves)
         m.d.comb += [
-            self.active.eq(step.present | following.present | current.present),
-            self.waiting.eq(wants & self.gradient_valid & tracker.hazard),
-            self.stalled.eq((wants & ~self.gradient_valid) | blocked),
-            self.counting.eq(wants | blocked),
-        ]
-        return m
-
-    def _track(self, m, tracker, step, following, current):
-        """Show beats to the hazard tracker."""
-        m.d.comb += [
-            tracker.new_row.eq(step.row),
-            tracker.new_mask.eq(step.mask),
-            tracker.next_present.eq(following.present),
-            tracker.next_row.eq(following.row),
-            tracker.next_mask.eq(following.mask),
-            tracker.row.eq(current.row),
-            tracker.mask.eq(current.mask),
-        ]
-
-    def _advance(self, m, checker, step, take, room):
-        """Generate a beat: the one after it in its burst, or the first of the next burst."""
-        plan = checker.plan
-        every_lane = (1 << self.config.lanes) - 1
-        before_last = Signal.like(plan.before_last)
-        last_mask = Signal.like(plan.last_mask)
-        accepted = Signal()
-        m.d.comb += [
-            checker.take.eq(take),
+            checker.take.eq(due & (easy_too | (ready_too & self.gradient_valid))),
             self.started.eq(checker.take),
             self.floor.eq(checker.floor),
         ]
+
+        m.d.comb += self.active.eq(Cat(beat.present for beat in line).any())
+        self._count(m, current, ready, blocked=checker.valid & ~self.active & ~due)
+        return m
+
+    def _decide(self, moves, tracker, following, current):
+        """Return what the next clock's current beat may do: start with gradients; without any."""
+
+        def goes(beat):
+            return beat.takes & ~(beat.first & self.hold)
+
+        may = Mux(moves, goes(following) & ~tracker.next_waits, goes(current) & ~tracker.stays)
+        # One without gradients is a burst of its own, and meets nothing.
+        must = Mux(
+            moves,
+            ~following.takes & ~(following.present & self.hold),
+            ~current.takes & ~self.hold,
+        )
+        return may, must
+
+    def _count(self, m, current, ready, *, blocked):
+        """Say where the clocks go, a clock late: it shares nothing with the decision itself."""
+        held_back, wanted, was_ready, came = Signal(), Signal(), Signal(), Signal()
+        was_blocked = Signal()
         m.d.sync += [
-            self.elements.eq(Mux(plan.accepted, plan.elements, 0)),
+            held_back.eq(self.hold),
+            wanted.eq(current.takes & ~(current.first & held_back)),  # ready, but for a hazard
+            was_ready.eq(ready),
+            came.eq(self.gradient_valid),
+            was_blocked.eq(blocked),
+        ]
+        m.d.comb += [
+            self.taken.eq(was_ready & came),
+            self.waiting.eq(wanted & came & ~was_ready),
+            self.stalled.eq((wanted & ~came) | was_blocked),
+            self.counting.eq(wanted | was_blocked),
+        ]
+
+    def _generate(self, m, checker, new, due, moves):
+        """Generate a beat: the one after the new one in its burst, or the first of the next."""
+        plan = checker.plan
+        every_lane = (1 << self.config.lanes) - 1
+        third_last = Signal.like(plan.third_last)
+        last_mask = Signal.like(plan.last_mask)
+        accepted = Signal()  # of the burst that the new beat belongs to
+        done = Signal(init=1)  # the new beat is the last of its burst, or there is none
+        nearly = Signal()  # the one after it is
+        some = checker.valid | checker.more
+        m.d.comb += new.last.eq(done)
+        m.d.sync += due.eq(
+            self.report_free
+            & Mux(
+                moves,
+                Mux(due, checker.more & plan.single, some & (done | nearly)),
+                some & done,
+            )
+        )
+        m.d.sync += [
+            self.elements.eq(Mux(is_accepted(plan), plan.elements, 0)),
             self.refused.eq(Mux(checker.take, plan.refusal, 0)),
         ]
-        with m.If(checker.take):
+        with m.If(moves):
             m.d.sync += [
-                step.present.eq(1),
-                step.takes.eq(plan.has_beats),
-                step.row.eq(plan.row),
-                step.mask.eq(plan.first_mask),
-                step.first.eq(1),
-                step.last.eq(plan.single),
-                step.refusal.eq(plan.refusal),
-                step.rate.eq(plan.rate),
-                step.resolution.eq(plan.resolution),
-                before_last.eq(plan.before_last),
+                new.present.eq(~done | due),
+                new.takes.eq(Mux(done, due & plan.has_beats, new.takes)),
+                new.row.eq(Mux(done, plan.row, new.row + 1)),
+                new.mask.eq(Mux(done, plan.first_mask, Mux(nearly, last_mask, every_lane))),
+                new.first.eq(done),
+                done.eq(Mux(done, ~due | plan.single, nearly)),
+                nearly.eq(Mux(done, plan.double, new.row == third_last)),
+            ]
+            with m.If(Mux(done, ~(due & is_accepted(plan)), ~accepted)):
+                m.d.sync += new.mask.eq(0)
+        with m.If(done & moves):
+            m.d.sync += [
+                new.refusal.eq(plan.refusal),
+                new.rate.eq(plan.rate),
+                new.resolution.eq(plan.resolution),
+                third_last.eq(plan.third_last),
                 last_mask.eq(plan.last_mask),
-                accepted.eq(plan.accepted),
+                accepted.eq(is_accepted(plan)),
             ]
-        with m.Elif(room):
-            becomes_last = step.row == before_last
-            m.d.sync += [
-                step.present.eq(step.present & ~step.last),
-                step.row.eq(step.row + 1),
-                step.mask.eq(Mux(becomes_last, last_mask, every_lane)),
-                step.first.eq(0),
-                step.last.eq(becomes_last),
-            ]
-        with m.If(Mux(checker.take, ~plan.accepted, room & ~accepted)):
-            m.d.sync += step.mask.eq(0)

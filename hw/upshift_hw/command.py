@@ -17,18 +17,20 @@ from upshift_hw.shapes import layout_of
 def plan_layout(config: UnitConfig) -> data.StructLayout:
     """Return what a command asks of the pipeline.
 
-    Rows are counted beyond the memory, since a refused burst may reach there. `before_last` is
-    the row before that of the last beat, and `single` says that the first beat is the last.
+    Rows are counted beyond the memory, since a refused burst may reach there. `third_last` is
+    the row of the third beat from the end; `single` and `double` say that there are one or two.
+    `legal` is an update that nothing speaks against but its range, which takes longest to check.
     """
     fields = {f.name: f.width for f in layout.command(config)}
     row = fields["count"] + 1 - _lane_bits(config)
     return data.StructLayout(
         {
             "has_beats": 1,
-            "accepted": 1,
+            "legal": 1,
             "single": 1,
+            "double": 1,
             "row": row,
-            "before_last": row,
+            "third_last": row,
             "first_mask": config.lanes,
             "last_mask": config.lanes,
             "elements": fields["count"],
@@ -39,6 +41,11 @@ def plan_layout(config: UnitConfig) -> data.StructLayout:
     )
 
 
+def is_accepted(plan):
+    """Return whether a plan is that of an accepted update."""
+    return plan.legal & ~plan.refusal[_bit(Refusal.RANGE)]
+
+
 def _lane_bits(config: UnitConfig) -> int:
     return config.lanes.bit_length() - 1
 
@@ -47,12 +54,12 @@ def _bit(cause: Refusal) -> int:
     return cause.bit_length() - 1
 
 
-def _reaches(row, limit):
-    """Return whether a row, perhaps -1, is not below `limit`; without a carry chain if possible."""
-    bits = limit.bit_length()
-    if limit & (limit + 1):
-        return row >= limit
-    return ~row[-1] & (row[bits:].any() | row[:bits].all())
+def _leaves(third_last, rows):
+    """Return whether the last of these rows, the first perhaps -2, is outside the memory."""
+    bits = rows.bit_length() - 1
+    if rows < 4 or rows != 1 << bits:
+        return third_last >= rows - 2
+    return ~third_last[-1] & (third_last[bits:].any() | third_last[1:bits].all())  # no carry chain
 
 
 class CommandChecker(wiring.Component):
@@ -68,8 +75,8 @@ class CommandChecker(wiring.Component):
     -------
     i : In(stream)
         Commands.
-    valid, coming : Out
-        There is a plan; there will be one in the next clock.
+    valid, more : Out
+        There is a plan; there will be one in the next clock, even if this one is taken.
     plan : Out
         What its command asks for. Elements and masks are for accepted updates only.
     take : In
@@ -85,7 +92,7 @@ class CommandChecker(wiring.Component):
             {
                 "i": In(stream.Signature(layout_of(layout.command(config)))),
                 "valid": Out(1),
-                "coming": Out(1),
+                "more": Out(1),
                 "plan": Out(plan_layout(config)),
                 "take": In(1),
                 "floor": Out(resolution),
@@ -101,21 +108,21 @@ class CommandChecker(wiring.Component):
         entered, added = Signal(), Signal()
         m.d.comb += self.i.ready.eq(~self.valid | self.take)
         command = Signal.like(self.i.payload)
-        # A row and an element less than the count: with `base`, the last element's place in the
-        # row before its own.
+        # Two rows and an element less than the count: with `base`, the last element's place two
+        # rows before its own.
         less = Signal(signed(len(command.count) + 2))
         with m.If(self.i.ready):
             m.d.sync += [
                 entered.eq(self.i.valid),
                 command.eq(self.i.payload),
-                less.eq(self.i.payload.count - (config.lanes + 1)),
+                less.eq(self.i.payload.count - (2 * config.lanes + 1)),
             ]
 
         late_command = Signal.like(command)
         before_end = Signal.like(less)
-        update, has_beats, single = Signal(), Signal(), Signal()
+        update, has_beats, single, double = Signal(), Signal(), Signal(), Signal()
         causes = Signal.like(self.plan.refusal)
-        below, hopeless = Signal(), Signal()
+        below = Signal()
         # An accepted raise holds for the command behind it, which is compared in the same clock.
         raises = Signal()
         fraction = causes[_bit(Refusal.FRACTION)]  # for raises, nothing else is a cause
@@ -130,57 +137,60 @@ class CommandChecker(wiring.Component):
                 late_command.eq(command),
                 before_end.eq(command.base + less),
                 causes.eq(self._causes(command)),
-                hopeless.eq(self._causes(command).any()),
                 below.eq(
                     Mux(raises, resolution < late_command.resolution, resolution < self.floor)
                 ),
                 update.eq(command.operation == Operation.UPDATE),
                 has_beats.eq((command.operation == Operation.UPDATE) & command.count.any()),
-                single.eq((less < 0) & ~carry),
+                # Where there are beats, fewer than three are -2 or -1 rows and that carry.
+                single.eq((less < 0) & ~less[lane_bits] & ~carry),
+                double.eq((less < 0) & (less[lane_bits] ^ carry)),
             ]
 
         plan = Signal.like(self.plan)
-        beyond = has_beats & _reaches(before_end[lane_bits:].as_signed(), config.rows - 1)
+        beyond = has_beats & _leaves(before_end[lane_bits:].as_signed(), config.rows)
         m.d.comb += [
             plan.has_beats.eq(has_beats),
             plan.single.eq(single | ~has_beats),
-            plan.accepted.eq(update & ~(below | hopeless | beyond)),
+            plan.double.eq(double),
+            plan.legal.eq(has_beats & ~(below | causes.any())),
         ]
-        self._fill(m, late_command, before_end, plan)
+        self._fill(m, late_command, before_end, single, plan)
         m.d.comb += plan.refusal.eq(
-            causes | Mux(below, int(Refusal.FLOOR), 0) | Mux(beyond, int(Refusal.RANGE), 0)
+            causes
+            | Mux(below, int(Refusal.FLOOR), 0)
+            | Mux(update & ~has_beats, int(Refusal.COUNT), 0)
+            | Mux(beyond, int(Refusal.RANGE), 0)
         )
-        m.d.comb += self.coming.eq(Mux(self.i.ready, added, self.valid))
-        m.d.sync += self.valid.eq(self.coming)
+        m.d.comb += self.more.eq(added)
+        m.d.sync += self.valid.eq(added | (self.valid & ~self.take))
         with m.If(self.i.ready):
-            m.d.sync += self.plan.eq(plan)
-            with m.If(raises):
-                m.d.sync += self.floor.eq(late_command.resolution)
+            # Two terms instead of a choice: the floor shares the enable of all the others.
+            new = late_command.resolution & raises.replicate(len(self.floor))
+            old = self.floor & (~raises).replicate(len(self.floor))
+            m.d.sync += [self.plan.eq(plan), self.floor.eq(new | old)]
         return m
 
-    def _fill(self, m, command, before_end, plan):
+    def _fill(self, m, command, before_end, single, plan):
         """Fill in rows and masks, and what is passed on."""
         lane_bits = _lane_bits(self.config)
         every_lane = (1 << self.config.lanes) - 1
         first_mask = every_lane << command.base[:lane_bits]
         m.d.comb += [
             plan.row.eq(command.base[lane_bits:]),
-            plan.before_last.eq(before_end[lane_bits:]),
+            plan.third_last.eq(before_end[lane_bits:]),
             plan.last_mask.eq(every_lane >> ~before_end[:lane_bits]),
-            plan.first_mask.eq(first_mask & Mux(plan.single, plan.last_mask, every_lane)),
+            plan.first_mask.eq(first_mask & Mux(single, plan.last_mask, every_lane)),
             plan.elements.eq(command.count),
             plan.rate.eq(command.rate),
             plan.resolution.eq(command.resolution),
         ]
 
     def _causes(self, command):
-        """Return causes to refuse a command that need nothing but itself."""
+        """Return causes to refuse a command that lie in its rate and resolution."""
         config = self.config
         update = command.operation == Operation.UPDATE
-        causes = {
-            Refusal.FRACTION: command.resolution > config.max_resolution,
-            Refusal.COUNT: update & ~command.count.any(),
-        }
+        causes = {Refusal.FRACTION: command.resolution > config.max_resolution}
         if config.max_rate + 1 < 1 << len(command.rate):
             causes[Refusal.RATE] = update & (command.rate > config.max_rate)
         return reduce(or_, (Mux(found, int(cause), 0) for cause, found in causes.items()))

@@ -61,9 +61,9 @@ class Datapath(wiring.Component):
     free : Out
         Commands may start; low some clocks before there is no room for another report.
     occupied : Out
-        A beat starts or is on its way to its write.
+        A beat is on its way to its write.
     busy : Out
-        The same, a clock ago.
+        A beat started or was on its way, a clock ago.
     o_report : Out(stream)
         One report per command, in order.
     """
@@ -126,11 +126,11 @@ class Datapath(wiring.Component):
             valid.append(Signal(name=f"valid_{stage}"))
             beat.append(Signal(self.beat.shape(), name=f"beat_{stage}"))
             m.d.sync += [valid[stage].eq(valid[stage - 1]), beat[stage].eq(beat[stage - 1])]
-        m.d.comb += self.occupied.eq(reduce(or_, valid[: self.latency]))
-        m.d.sync += self.busy.eq(self.occupied)
-        # A clock without a beat touches no lane.
-        with m.If(~self.valid):
-            m.d.sync += beat[1].mask.eq(0)
+        m.d.comb += self.occupied.eq(reduce(or_, valid[1 : self.latency]))
+        m.d.sync += self.busy.eq(self.valid | self.occupied)
+        # A clock without a beat touches no lane; known from a register, a clock late.
+        with m.If(~valid[1]):
+            m.d.sync += beat[2].mask.eq(0)
         m.d.comb += [
             self.read_row.eq(beat[self.read_stage].row),
             self.read_valid.eq(valid[self.read_stage]),

@@ -4,7 +4,7 @@ from functools import reduce
 from operator import or_
 
 from amaranth.hdl import Const, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from upshift import layout
@@ -12,11 +12,16 @@ from upshift.config import UnitConfig
 
 
 class HazardTracker(wiring.Component):
-    """Compare a beat with those that start in the `distance` - 1 clocks before it may.
+    """Compare each beat with those that start in the `distance` - 1 clocks before it may.
 
-    A beat is compared once, when it leaves the generator of beats: with the next beat, the
-    current one, and those that have started. From there on, what was found moves along with the
-    beats, so that registers alone say whether the current beat has to wait.
+    Four beats are in line, and all of them move on together or none does: the *current* one, the
+    *next* one, the *second* one, and the *new* one. A beat is *g ahead* of another if it starts,
+    or has started, g clocks before the other could, did all move on from now. While nothing moves,
+    one that has started gets further ahead, and one that is in line stays as far ahead as it is.
+
+    A beat is compared once, as the new one: whether a row is the same and whether a lane is are
+    known when the beat is the second, whom it meets when it is the next, and how long it waits when
+    it is the current one.
 
     Parameters
     ----------
@@ -26,46 +31,29 @@ class HazardTracker(wiring.Component):
 
     Members
     -------
-    new_row, new_mask : In
-        The beat that the generator gives, and the lanes it touches.
-    next_present, next_row, next_mask : In
-        The next beat.
-    row, mask : In
-        The current beat.
-    room : In
-        No spare beat is there: the generator's goes on, as the next or the spare one. Otherwise
-        the spare one is what may become the next.
-    pull : In
-        Another beat becomes the next.
+    new, second, following, current : In
+        Row and mask of the beats in line; no lane is set where there is none.
     move : In
-        The next beat becomes the current one.
-    start : In
-        The current beat starts.
-    coming : Out
-        What `hazard` will be in the next clock.
-    hazard : Out
-        A lane of the current beat's row is in flight.
+        All move on: the current beat, if there is one, starts.
+    next_waits : Out
+        If the beats move on, the current one will have to wait in the next clock.
+    stays : Out
+        If they do not, it will.
     """
 
     def __init__(self, config: UnitConfig, *, distance: int):
         self.config = config
         self.distance = distance
-        row = layout.row_bits(config)
+        place = data.StructLayout({"row": layout.row_bits(config), "mask": config.lanes})
         super().__init__(
             {
-                "new_row": In(row),
-                "new_mask": In(config.lanes),
-                "next_present": In(1),
-                "next_row": In(row),
-                "next_mask": In(config.lanes),
-                "row": In(row),
-                "mask": In(config.lanes),
-                "room": In(1),
-                "pull": In(1),
+                "new": In(place),
+                "second": In(place),
+                "following": In(place),
+                "current": In(place),
                 "move": In(1),
-                "start": In(1),
-                "coming": Out(1),
-                "hazard": Out(1),
+                "next_waits": Out(1),
+                "stays": Out(1),
             }
         )
 
@@ -73,65 +61,55 @@ class HazardTracker(wiring.Component):
         m = Module()
         if self.distance == 1:
             return m
-        meets = self._follow(m, self._compare(m))
 
-        # Wait n: the current beat waits for n clocks at least. What it meets at age n lets it
-        # start at age `distance`.
-        wait = Const(0)
-        for clocks in reversed(range(1, self.distance)):
+        # Register next_meets_g: the next beat touches a lane of the one that is g ahead.
+        # Register next_waits: it touches a lane of any of them.
+        found = self._compare(m)
+        meets = [Signal(name=f"next_meets_{gap}") for gap in range(1, self.distance)]
+        # One ahead is the current beat, which stays there, and nothing has just started.
+        stay = [meets[0], Const(0), *meets[1:]]
+        m.d.sync += [
+            register.eq(Mux(self.move, *both))
+            for register, both in zip(meets, zip(found, stay, strict=False), strict=True)
+        ]
+        m.d.sync += self.next_waits.eq(
+            Mux(self.move, reduce(or_, found), reduce(or_, stay[: len(meets)]))
+        )
+
+        # Register waits_n: the current beat touches a lane of one that started `distance` - n
+        # clocks ago or later. It waits for n clocks at least, this one included.
+        waits = Const(0)
+        for clocks in reversed(range(2, self.distance)):
             found = reduce(or_, meets[: self.distance - clocks])
-            coming = Mux(self.move, found, wait)
-            wait = Signal(name=f"wait_{clocks}")
-            m.d.sync += wait.eq(coming)
-        m.d.comb += [self.coming.eq(coming), self.hazard.eq(wait)]
+            later, waits = waits, Signal(name=f"waits_{clocks}")
+            m.d.sync += waits.eq(Mux(self.move, found, later))
+        m.d.comb += self.stays.eq(waits)
         return m
 
     def _compare(self, m):
-        """Return whether the new beat meets the next one, the current one and those before it."""
-        ahead = [(self.next_row, self.next_mask), (self.row, self.mask)]
-        for age in range(1, self.distance - 2):
-            row, mask = ahead[-1]
-            past_row = Signal.like(self.row, name=f"row_{age}_ago")
-            past_mask = Signal.like(self.mask, name=f"mask_{age}_ago")
-            m.d.sync += [past_row.eq(row), past_mask.eq(mask)]
-            if age == 1:
-                with m.If(~self.start):
-                    m.d.sync += past_mask.eq(0)
-            ahead.append((past_row, past_mask))
-        return [(row == self.new_row) & (mask & self.new_mask).any() for row, mask in ahead]
+        """Return whether the second beat meets the one that is 1 ahead, 2 ahead, and so on."""
+        ahead = [(beat, 1) for beat in (self.second, self.following, self.current)]
+        for age in range(1, self.distance - 3):
+            past = Signal(self.new.shape(), name=f"{age}_ago")
+            started = Signal(name=f"started_{age}_ago")
+            m.d.sync += [past.eq(ahead[-1][0]), started.eq(self.move if age == 1 else ahead[-1][1])]
+            ahead.append((past, started))
 
-    def _follow(self, m, new):
-        """Return whether the next beat meets the current one and those before it, by age.
-
-        Nothing starts without a move, so a beat that stays where it is meets nothing of age 1.
-        """
-        # A spare beat is there only with a next and a current one, which stay until it leaves.
-        spare = [Signal(name=f"spare_meets_{age}") for age in range(len(new))]
-        last = [Mux(self.room, *both) for both in zip(new, spare, strict=True)]
-        for age, register in enumerate(spare):
-            if age != 2:
-                m.d.sync += register.eq(last[age if age < 2 else age - 1])
-
-        # Each is written as what was just found, or what is known: the former comes late.
-        enters, follows = Signal(), Signal()
-        m.d.comb += [
-            enters.eq(self.pull & self.room),
-            follows.eq(self.pull & ~self.room),
-        ]
-        meets = [Signal(name=f"meets_{age}") for age in range(1, self.distance)]
-        moved = Signal()  # the current beat, which was the next one
-        stayed = Signal()  # the current beat, while there was no next one
-        known = [Mux(self.pull, follows & spare[0], moved | stayed)]
-        m.d.sync += [
-            moved.eq((new[0] & enters & self.next_present) | known[0]),
-            stayed.eq(new[1] & enters & ~self.move),
-        ]
-        m.d.comb += meets[0].eq(moved | stayed)
-        for age in range(1, self.distance - 1):
-            before = meets[age - 1] if age > 1 else 0
-            late = self.start if age == 1 else enters
-            found = new[age] if age < len(new) else 0
-            was = spare[age] if age < len(new) else 0
-            hold = Mux(self.pull, follows & was, before)
-            m.d.sync += meets[age].eq((found & late & self.room) | hold)
-        return meets
+        # Registers same_g and share_g: the second beat and the one that is g ahead of it have the
+        # same row, and a lane in common.
+        pairs = []
+        for gap, (beat, started) in enumerate(ahead[: self.distance - 1], 1):
+            same, share = Signal(name=f"same_{gap}"), Signal(name=f"share_{gap}")
+            with m.If(self.move):
+                m.d.sync += [
+                    same.eq(beat.row == self.new.row),
+                    share.eq((beat.mask & self.new.mask).any() & started),
+                ]
+            if gap == 3:  # 1 and 2 are in line, and 3 has not started
+                with m.Else():
+                    m.d.sync += share.eq(0)
+            elif gap > 3:  # has started
+                with m.Else():
+                    m.d.sync += [same.eq(pairs[-1][0]), share.eq(pairs[-1][1])]
+            pairs.append((same, share))
+        return [same & share for same, share in pairs]

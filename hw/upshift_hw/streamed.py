@@ -119,7 +119,7 @@ class StreamedUnit(wiring.Component):
             rows.start.eq(taken),
             rows.row.eq(datapath.new_weights),
             registers.busy.eq(sequencer.active | datapath.busy | ~rows.empty),
-            registers.beat.eq(taken),
+            registers.beat.eq(sequencer.taken),
             *registers.follow(sequencer),
         ]
         return m

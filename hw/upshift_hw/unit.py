@@ -127,7 +127,7 @@ class UpdateUnit(wiring.Component):
         ]
         m.d.comb += [
             registers.busy.eq(sequencer.active | sequencer.underway | datapath.busy),
-            registers.beat.eq(self.i_gradients.valid & self.i_gradients.ready),
+            registers.beat.eq(sequencer.taken),
             *registers.follow(sequencer),
         ]
         self._host(m, memory, sequencer, datapath)
@@ -151,7 +151,9 @@ class UpdateUnit(wiring.Component):
         access, answer = self.i_access, self.o_weights
         transfer, starts, coming, waits = Signal(), Signal(), Signal(), Signal()
         quiet = Signal()  # no beat is there and none will be in this clock
-        m.d.sync += quiet.eq(sequencer.hold & ~sequencer.underway & ~datapath.occupied)
+        m.d.sync += quiet.eq(
+            sequencer.hold & ~(sequencer.underway | sequencer.starting | datapath.occupied)
+        )
         # A write goes into the memory a clock later, over the port that a read would need then.
         late = Signal.like(access.payload, reset_less=True)
         writes = Signal()
@@ -175,9 +177,14 @@ class UpdateUnit(wiring.Component):
         if memory.latency == 2:
             m.d.sync += coming.eq(starts)
             comes = coming
-        m.d.sync += waits.eq(comes | (waits & ~answer.ready))
+        answers = Signal()  # coming or waits, or an access that will be there in the next clock
+        asks = access.valid & quiet & ~access.payload.write
+        m.d.sync += [
+            waits.eq(comes | (waits & ~answer.ready)),
+            answers.eq(asks | coming | (waits & ~answer.ready)),
+        ]
         m.d.comb += [
-            sequencer.hold.eq(access.valid | coming | waits),
+            sequencer.hold.eq(access.valid | answers),
             access.ready.eq(quiet & ~coming & ~collides & (~waits | answer.ready)),
             answer.valid.eq(waits),
             answer.payload.eq(memory.read_weights),

@@ -74,7 +74,7 @@ def read_of(row):
     return layout.pack(layout.access(CONFIG), {"row": row})
 
 
-@pytest.mark.parametrize("after", [6, 9, 14])
+@pytest.mark.parametrize("after", [7, 9, 14])
 def test_a_write_waits_for_the_burst_in_progress_and_goes_before_the_next(after):
     async def script(driver):
         # Row 9 is the last of the first burst and the first of the second.
@@ -195,10 +195,10 @@ def test_status_is_busy_until_the_last_weight_is_written():
         while len(traffic.reports) < 1:
             await traffic.step()
             busy.append(driver.context.get(driver.unit.bus.read_data) & 1)
-        # In progress from three clocks before the first beat to the last write, and shown a
+        # In progress from four clocks before the first beat to the last write, and shown a
         # clock later.
         first, last = busy.index(1), len(busy) - 1 - busy[::-1].index(1)
-        assert first == traffic.beats[0] - 2
+        assert first == traffic.beats[0] - 3
         assert last == traffic.beats[-1] + LATENCY
         assert all(busy[first : last + 1])
 

@@ -152,8 +152,8 @@ def test_random_commands(run, rng, config, pauses):
     assert refusals(seen) == refused
     assert sum(c["refused"] > 0 for c in seen.clocks) == sum(cause > 0 for cause in refused)
     # Every clock that counts is a beat, a stall or a wait, and never two of them.
-    for clock in seen.clocks:
-        assert clock["counting"] == clock["taken"] + clock["stalled"] + clock["waiting"]
+    for clock, after in zip(seen.clocks, seen.clocks[1:], strict=False):
+        assert after["counting"] == clock["taken"] + after["stalled"] + after["waiting"]
 
 
 @every_config
@@ -180,21 +180,21 @@ def test_seven_commands_are_held(run):
     async def script(w):
         for _ in range(10):
             await w.clock(command, gradient=False)
-        assert w.count("accepted") == 7  # three being checked, four whose beats are ready
+        assert w.count("accepted") == 7  # three being checked, four in line
         assert w.count("started") == 4
 
     watch(run, config, script)
 
 
-def test_a_command_starts_three_clocks_after_it_was_taken_and_its_beat_three_later(run):
+def test_a_command_starts_three_clocks_after_it_was_taken_and_its_beat_four_later(run):
     config = CONFIGS[2]
 
     async def script(w):
         await w.clock(Command(Operation.UPDATE, 0, 8, 0, 3))
-        for _ in range(7):
+        for _ in range(8):
             await w.clock()
         assert [n for n, seen in enumerate(w.clocks) if seen["started"]] == [3]
-        assert [n for n, _ in w.beats] == [6]
+        assert [n for n, _ in w.beats] == [3 + w.sequencer.latency] == [7]
 
     watch(run, config, script)
 
@@ -208,12 +208,12 @@ def test_no_command_starts_without_a_report_slot(run):
         await w.clock(second)
         await w.clock()
         await w.clock()
-        for _ in range(10):
+        for _ in range(12):
             await w.clock(free=False)
         assert w.count("started") == 1
-        assert [n for n, _ in w.beats] == [6, 7, 8, 9], "the burst in progress goes on"
+        assert [n for n, _ in w.beats] == [7, 8, 9, 10], "the burst in progress goes on"
         assert w.count("stalled") == 4, "a missing slot is a stall"
-        for _ in range(5):
+        for _ in range(6):
             await w.clock()
         assert len(w.beats) == 5
 
@@ -227,11 +227,11 @@ def test_no_burst_starts_on_hold(run):
     async def script(w):
         await w.clock(first)
         await w.clock(second)
-        for _ in range(4):
+        for _ in range(5):
             await w.clock()
-        for _ in range(10):
+        for _ in range(11):
             await w.clock(hold=True)
-        assert [n for n, _ in w.beats] == [6, 7, 8, 9], "the burst in progress goes on"
+        assert [n for n, _ in w.beats] == [7, 8, 9, 10], "the burst in progress goes on"
         assert w.count("stalled") == 0, "a hold is not a stall"
         assert not w.clocks[-1]["counting"]
         await w.clock()

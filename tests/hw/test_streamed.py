@@ -232,7 +232,7 @@ def test_a_reset_drops_the_rows_inside_and_the_unit_works_again():
         driver.offer(unit.i_command, driver.command(burst(0, 128)))
         driver.offer(unit.i_gradients, 0)
         driver.offer(unit.i_weights, 0)
-        await driver.tick(13)
+        await driver.tick(14)
         assert context.get(unit.o_weights.valid)
         context.set(driver.reset, 1)
         for stream in (unit.i_command, unit.i_gradients, unit.i_weights):

@@ -106,7 +106,7 @@ class Framer(wiring.Component):
 
         plan = Signal.like(self.plan)
         first = Signal()
-        last = Signal()
+        last, nearly = Signal(), Signal()  # the next beat is the last
         filling = Signal()
         producing = Signal()
         taken = Signal.like(pushed.beats)
@@ -145,7 +145,8 @@ class Framer(wiring.Component):
             m.d.sync += [
                 plan.row.eq(plan.row + 1),
                 first.eq(0),
-                last.eq(plan.row == plan.before_last),
+                last.eq(nearly),
+                nearly.eq(plan.row == plan.third_last),
                 taken.eq(taken + ~self.o.payload.filled),
                 filling.eq(filling | self.early),
             ]
@@ -157,6 +158,7 @@ class Framer(wiring.Component):
                 self.active.eq(1),
                 first.eq(1),
                 last.eq(self.plan.single),
+                nearly.eq(self.plan.double),
                 filling.eq(self.produce),
                 producing.eq(self.produce),
                 taken.eq(0),

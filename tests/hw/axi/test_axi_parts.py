@@ -201,7 +201,8 @@ def test_each_burst_has_its_beats_whatever_its_packet(pauses, run, rng):
             context.set(dut.plan.has_beats, 1)
             if starts:
                 context.set(dut.plan.single, starts[0] == 1)
-                context.set(dut.plan.before_last, starts[0] - 2 & (1 << len(dut.plan.row)) - 1)
+                context.set(dut.plan.double, starts[0] == 2)
+                context.set(dut.plan.third_last, starts[0] - 3 & (1 << len(dut.plan.row)) - 1)
             start = bool(starts) and context.get(dut.free)
             context.set(dut.start, start)
             if context.get(dut.i.valid) and context.get(dut.i.ready):
