@@ -154,7 +154,7 @@ class Datapath(wiring.Component):
         rate = Signal.like(self.rate)
         resolution = Signal.like(self.resolution)
         m.d.sync += [rate.eq(self.rate), resolution.eq(self.resolution)]
-        inside = beat[aligned + lanes[0].inside_delay].mask
+        inside = beat[aligned + lanes[0].touched_delay].mask
         events = self._lanes(
             m, lanes, gradients=gradients, rate=rate, resolution=resolution, inside=inside
         )
@@ -187,12 +187,12 @@ class Datapath(wiring.Component):
         """
         resolution = later(m, resolution, self._cuts.align - 1, "resolution")
         bits = self.config.weight.fraction + 1
-        half, low = Signal(bits), Signal(bits)
+        half, high = Signal(bits), Signal(bits)
         m.d.sync += [
             half.eq((1 << (bits - 1)) >> resolution),
-            low.eq(((1 << bits) - 1) >> resolution),
+            high.eq(~(((1 << bits) - 1) >> resolution)),
         ]
-        late_low = later(m, low, lanes[0].low_delay, "low")
+        late_high = later(m, high, lanes[0].high_delay, "high")
         events = {name: [] for name in ("nonzero", "saturated")}
         for j in range(self.config.lanes):
             m.submodules[f"align{j}"] = aligned = align(self.config, self._cuts.align)
@@ -202,10 +202,10 @@ class Datapath(wiring.Component):
                 aligned.rate.eq(rate),
                 lane.steps.eq(aligned.steps),
                 lane.half.eq(half),
-                lane.low.eq(late_low),
+                lane.high.eq(late_high),
                 lane.weight.eq(self.weights[j]),
                 self.new_weights[j].eq(lane.new_weight),
-                lane.inside.eq(inside[j]),
+                lane.touched.eq(inside[j]),
             ]
             events["nonzero"].append(lane.nonzero)
             events["saturated"].append(lane.saturated)

@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -95,14 +95,18 @@ class HazardTracker(wiring.Component):
             m.d.sync += [past.eq(ahead[-1][0]), started.eq(self.move if age == 1 else ahead[-1][1])]
             ahead.append((past, started))
 
-        # Registers same_g and share_g: the second beat and the one that is g ahead of it have the
-        # same row, and a lane in common.
-        pairs = []
+        # Registers low_g, high_g and share_g: the second beat and the one that is g ahead of it
+        # have the same low and high half of the row, and a lane in common.
+        half = len(self.new.row) // 2
+        before, found = None, []
         for gap, (beat, started) in enumerate(ahead[: self.distance - 1], 1):
-            same, share = Signal(name=f"same_{gap}"), Signal(name=f"share_{gap}")
+            low, high, share = alike = [
+                Signal(name=f"{what}_{gap}") for what in ("low", "high", "share")
+            ]
             with m.If(self.move):
                 m.d.sync += [
-                    same.eq(beat.row == self.new.row),
+                    low.eq(beat.row[:half] == self.new.row[:half]),
+                    high.eq(beat.row[half:] == self.new.row[half:]),
                     share.eq((beat.mask & self.new.mask).any() & started),
                 ]
             if gap == 3:  # 1 and 2 are in line, and 3 has not started
@@ -110,6 +114,7 @@ class HazardTracker(wiring.Component):
                     m.d.sync += share.eq(0)
             elif gap > 3:  # has started
                 with m.Else():
-                    m.d.sync += [same.eq(pairs[-1][0]), share.eq(pairs[-1][1])]
-            pairs.append((same, share))
-        return [same & share for same, share in pairs]
+                    m.d.sync += Cat(alike).eq(Cat(before))
+            before = alike
+            found.append(low & high & share)
+        return found

@@ -28,8 +28,8 @@ class Lane(wiring.Component):
     ----------
     latency : int
         Clocks from `steps` to `new_weight`.
-    low_delay, weight_delay, inside_delay : int
-        Clocks from `steps` to `low`, `weight` and `inside`.
+    high_delay, weight_delay, touched_delay : int
+        Clocks from `steps` to `high`, `weight` and `touched`.
     changed : int
         Clocks from `steps` to `nonzero` and `saturated`.
 
@@ -39,12 +39,12 @@ class Lane(wiring.Component):
         Aligned step, B+2 bits, one bit below the weight's point.
     half : In
         Half a quantization step: the one bit F-q. In the clock of `steps`.
-    low : In
-        The bits from half a step downwards: 0 to F-q.
+    high : In
+        The bits above half a step: F-q+1 to F.
     weight : In
         Old weight.
     new_weight : Out
-    inside : In
+    touched : In
         The weight belongs to a burst.
     nonzero : Out
         The quantized step was not zero.
@@ -56,19 +56,19 @@ class Lane(wiring.Component):
         self.config = config
         self._cuts = pipeline_of(config)
         self.weight_delay = self._cuts.round
-        self.low_delay = self._cuts.round - 1
+        self.high_delay = self._cuts.round - 1
         self.latency = self._cuts.round + 1 + self._cuts.clamp
-        self.inside_delay = self._cuts.round + 1 + min(self._cuts.clamp, 1)
-        self.changed = self.inside_delay + 1
+        self.touched_delay = self._cuts.round + 1 + min(self._cuts.clamp, 1)
+        self.changed = self.touched_delay + 1
         fraction = config.weight.fraction
         super().__init__(
             {
                 "steps": In(signed(config.weight.width + 2)),
                 "half": In(fraction + 1),
-                "low": In(fraction + 1),
+                "high": In(fraction + 1),
                 "weight": In(shape_of(config.weight)),
                 "new_weight": Out(shape_of(config.weight)),
-                "inside": In(1),
+                "touched": In(1),
                 "nonzero": Out(1),
                 "saturated": Out(1),
             }
@@ -82,13 +82,13 @@ class Lane(wiring.Component):
         # Two registers for one bit, since a look-up table has an input to spare for the second.
         found = self.steps & self.half
         middle = len(self.half) * 2 // 3
-        half_bit = later(m, found[:middle].any(), self.low_delay, "half_bit_low")
-        half_bit |= later(m, found[middle:].any(), self.low_delay, "half_bit_high")
+        half_bit = later(m, found[:middle].any(), self.high_delay, "half_bit_low")
+        half_bit |= later(m, found[middle:].any(), self.high_delay, "half_bit_high")
         m.submodules.subtraction = subtraction = RoundedSubtraction(self.config)
         m.d.comb += [
-            subtraction.steps.eq(later(m, self.steps, self.low_delay, "late_steps")),
+            subtraction.steps.eq(later(m, self.steps, self.high_delay, "late_steps")),
             subtraction.half_bit.eq(half_bit),
-            subtraction.low.eq(self.low),
+            subtraction.high.eq(self.high),
             subtraction.weight.eq(self.weight),
         ]
 
@@ -106,7 +106,7 @@ class Lane(wiring.Component):
         # lies outside a burst is a weight that nobody may know yet, and no change of it counts.
         differs = exact ^ later(m, self.weight, min(clamp, 1), "old_weight")
         pairs = Cat(differs[at : at + 2].any() for at in range(0, len(differs), 2))
-        changes = later(m, pairs, 1, "changes").any() & self.inside
+        changes = later(m, pairs, 1, "changes").any() & self.touched
         m.d.sync += [
             self.nonzero.eq(changes),
             self.saturated.eq(later(m, overflow, 1, "overflow") & changes),

@@ -39,8 +39,8 @@ class RoundedSubtraction(wiring.Component):
         Aligned step, B+2 bits, one bit below the weight's point.
     half_bit : In
         The step's bit of half a quantization step. With `steps`.
-    low : In
-        The bits from half a step downwards: 0 to F-q. With `steps`.
+    high : In
+        The bits above half a step: F-q+1 to F. With `steps`.
     weight : In
         Old weight, a clock after `steps`.
     difference : Out
@@ -55,7 +55,7 @@ class RoundedSubtraction(wiring.Component):
             {
                 "steps": In(signed(width + 2)),
                 "half_bit": In(1),
-                "low": In(config.weight.fraction + 1),
+                "high": In(config.weight.fraction + 1),
                 "weight": In(shape_of(config.weight)),
                 "difference": Out(signed(width + 2)),
             }
@@ -73,60 +73,59 @@ class RoundedSubtraction(wiring.Component):
         return m
 
     def _describe(self, m):
-        low = Cat(self.low, 0).as_signed()
+        high = Cat(self.high, 1).as_signed()
         copies = self.half_bit.replicate(len(self.steps)).as_signed()
         step = Signal.like(self.steps)
-        m.d.sync += step.eq((self.steps & ~low) | (low & copies))
+        m.d.sync += step.eq((self.steps & high) | (copies & ~high))
         exact = Cat(0, self.weight).as_signed() - step
         # The lowest bit has done its work by its borrow.
         m.d.comb += self.difference.eq(exact >> 1)
 
     def _place(self, m):
-        width = len(self.steps) + 1
         steps = Signal.like(self.steps)
-        is_high = Signal(len(self.low))
+        is_high = Signal.like(self.high)
         half_is_zero = Signal()
         m.d.sync += [
             steps.eq(self.steps),
-            is_high.eq(~self.low),
+            is_high.eq(self.high),
             half_is_zero.eq(~self.half_bit),
         ]
-        weight = Cat(0, self.weight).as_signed()
-        inputs = zip(
-            _extend(weight, width),
-            _extend(steps, width),
-            _extend(Cat(is_high, 1).as_signed(), width),
-            strict=True,
-        )
-        bits = [(*three, half_is_zero) for three in inputs]
-        carry, sums = Const(1), []
-        for at in range(0, width, 2):
-            pair = [*bits[at : at + 2], (Const(0),) * 4][:2]
+        # All of the lowest bit that is wanted is its borrow, which there is if the half bit is set.
+        tables, inputs = [_PASS], [(half_is_zero, Const(0), Const(1), Const(1))]
+        for bit in range(1, len(steps) + 1):
+            weight, step = (
+                self.weight[min(bit, len(self.weight)) - 1],
+                steps[min(bit, len(steps) - 1)],
+            )
+            high = is_high[bit] if bit < len(is_high) else Const(1)
+            inputs.append((weight, step, high, half_is_zero))
+            tables.append(_TABLE)
+        if len(inputs) % 2:
+            inputs.append((Const(0),) * 4)
+            tables.append(0)
+        carry, sums = {}, []
+        for at in range(0, len(inputs), 2):
             pins = {
                 f"i_{pin}{n}": value
-                for n, values in enumerate(pair)
-                for pin, value in zip("ABCD", values, strict=True)
+                for n in range(2)
+                for pin, value in zip("ABCD", inputs[at + n], strict=True)
             }
             out, following = Signal(2, name=f"sum{at}"), Signal(name=f"carry{at}")
             m.submodules[f"cell{at}"] = Instance(
                 "CCU2C",
-                p_INIT0=Const(_TABLE, 16),
-                p_INIT1=Const(_TABLE, 16),
+                p_INIT0=Const(tables[at], 16),
+                p_INIT1=Const(tables[at + 1], 16),
                 p_INJECT1_0="NO",
                 p_INJECT1_1="NO",
-                i_CIN=carry,
+                **carry,
                 **pins,
                 o_S0=out[0],
                 o_S1=out[1],
                 o_COUT=following,
             )
-            carry = following
+            carry = {"i_CIN": following}
             sums.append(out)
-        m.d.comb += self.difference.eq(Cat(sums)[1:width])
-
-
-def _extend(value, width):
-    return [value[min(bit, len(value) - 1)] for bit in range(width)]
+        m.d.comb += self.difference.eq(Cat(sums)[1:])
 
 
 def _sums(weight, step, is_high, half_is_zero):
@@ -140,3 +139,4 @@ def _sums(weight, step, is_high, half_is_zero):
 
 
 _TABLE = sum(_sums(*(bool(line >> pin & 1) for pin in range(4))) << line for line in range(16))
+_PASS = 0b1010  # the carry out is the first input, whatever comes in, while the last two are ones

@@ -24,11 +24,11 @@ def check(pipe, fmt, cases, pipeline=5):
     inputs = []
     for steps, weight, resolution in cases:
         half = 1 << (fmt.fraction - resolution)
-        low = 2 * half - 1
-        inputs.append({"steps": steps, "weight": weight, "half": half, "low": low, "inside": 1})
+        high = -2 * half
+        inputs.append({"steps": steps, "weight": weight, "half": half, "high": high, "touched": 1})
     lane = Lane(UnitConfig(weight=fmt, pipeline=pipeline))
     ports = ["new_weight", "nonzero", "saturated"]
-    late = {"weight": lane.weight_delay, "low": lane.low_delay, "inside": lane.inside_delay}
+    late = {"weight": lane.weight_delay, "high": lane.high_delay, "touched": lane.touched_delay}
     late |= dict.fromkeys(("nonzero", "saturated"), lane.changed - lane.latency)
     results = pipe(lane, inputs, ports, latency=lane.latency, late=late)
     assert results == [outputs(*case, fmt) for case in cases]

@@ -55,9 +55,9 @@ def lane(config: UnitConfig) -> Claims:
     claims.assume("resolution is allowed", shift <= fmt.fraction)
     claims.m.d.comb += [
         unit.half.eq(1 << shift),
-        unit.low.eq(claims.past(named(claims, (2 << shift) - 1, "low"), unit.low_delay)),
+        unit.high.eq(claims.past(named(claims, -(2 << shift), "high"), unit.high_delay)),
         unit.weight.eq(claims.past(weight, unit.weight_delay)),
-        unit.inside.eq(claims.past(inside, unit.inside_delay)),
+        unit.touched.eq(claims.past(inside, unit.touched_delay)),
     ]
     distance = rounded(steps, shift)
     exact = named(claims, weight - distance, "exact")
@@ -86,8 +86,8 @@ def subtraction(config: UnitConfig) -> Claims:
     shift = claims.free(range(config.weight.fraction + 2), "shift")  # F-q
     claims.assume("resolution is allowed", shift <= config.weight.fraction)
     claims.m.d.comb += [
-        described.low.eq((2 << shift) - 1),
-        placed.low.eq(described.low),
+        described.high.eq(-(2 << shift)),
+        placed.high.eq(described.high),
         placed.steps.eq(described.steps),
         placed.half_bit.eq(described.half_bit),
         placed.weight.eq(described.weight),
