@@ -38,7 +38,7 @@ class Datapath(wiring.Component):
     Attributes
     ----------
     read_stage : int
-        Clocks from a beat to `read_row`.
+        Clocks from a beat to the read of its row.
     weights_stage : int
         Clocks from a beat to `weights`.
     latency : int
@@ -49,7 +49,7 @@ class Datapath(wiring.Component):
     valid, beat, gradients, rate, resolution : In
         A beat starts in this clock.
     read_valid, read_row : Out
-        This row of weights is wanted, ``weights_stage - read_stage`` clocks later.
+        This row of weights is to be read in the next clock.
     weights : In
         That row.
     write_row, write_mask, write_last, new_weights : Out
@@ -132,8 +132,8 @@ class Datapath(wiring.Component):
         with m.If(~valid[1]):
             m.d.sync += beat[2].mask.eq(0)
         m.d.comb += [
-            self.read_row.eq(beat[self.read_stage].row),
-            self.read_valid.eq(valid[self.read_stage]),
+            self.read_row.eq(beat[self.read_stage - 1].row),
+            self.read_valid.eq(valid[self.read_stage - 1]),
             self.write_row.eq(beat[self.latency].row),
             self.write_mask.eq(beat[self.latency].mask),
             self.write_last.eq(beat[self.latency].last),

@@ -51,9 +51,9 @@ class WeightMemory(wiring.Component):
         The row, `latency` clocks later.
     write_row, write_mask, write_weights : In
         Write the lanes in the mask.
-    host_write, host_row, host_mask, host_weights : In
-        Write these lanes of a row that is `read_row` as well, in a clock with `read_enable` and
-        without other writes. `read_weights` may become anything.
+    host_write, host_mask, host_weights : In
+        Write these lanes of `read_row`, in a clock with `read_enable` and without other writes.
+        `read_weights` may become anything.
     """
 
     def __init__(self, config: UnitConfig, init: Raw | None = None, ram: Ram | None = None):
@@ -76,7 +76,6 @@ class WeightMemory(wiring.Component):
                 "write_mask": In(config.lanes),
                 "write_weights": In(weights),
                 "host_write": In(1),
-                "host_row": In(row),
                 "host_mask": In(config.lanes),
                 "host_weights": In(weights),
             }
@@ -115,7 +114,7 @@ class WeightMemory(wiring.Component):
             read.addr.eq(self.read_row),
             self.read_weights[lane].eq(later(m, word, self.latency - 1, f"word{lane}")),
             write.en.eq(Mux(host, self.host_mask[lane], self.write_mask[lane])),
-            write.addr.eq(Mux(host, self.host_row, self.write_row)),
+            write.addr.eq(Mux(host, self.read_row, self.write_row)),
             write.data.eq(Mux(host, self.host_weights[lane], self.write_weights[lane])),
         ]
 

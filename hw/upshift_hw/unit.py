@@ -4,6 +4,9 @@ A sequencer turns commands into beats, the weight memory gives and takes rows, t
 between them updates one row per clock. The host reaches the memory between bursts.
 """
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -29,7 +32,8 @@ class UpdateUnit(wiring.Component):
 
     Host accesses are served between bursts: an access waits until the burst in progress has
     written its last weight, and then goes before the next burst. Data that was read must be
-    taken before the next burst starts.
+    taken before the next burst starts. Rows are written one per clock and read one every two, or
+    three where the memory has an output register.
 
     Parameters
     ----------
@@ -147,45 +151,41 @@ class UpdateUnit(wiring.Component):
         return updates.room
 
     def _host(self, m, memory, sequencer, datapath):
-        """Serve host accesses between bursts, over the ports of the memory that are idle then."""
+        """Serve host accesses between bursts, over the port of the memory that reads for beats.
+
+        That port is registered: what it is to do is decided a clock before.
+        """
         access, answer = self.i_access, self.o_weights
-        transfer, starts, coming, waits = Signal(), Signal(), Signal(), Signal()
+        transfer, waits = Signal(), Signal()
         quiet = Signal()  # no beat is there and none will be in this clock
         m.d.sync += quiet.eq(
             sequencer.hold & ~(sequencer.underway | sequencer.starting | datapath.occupied)
         )
-        # A write goes into the memory a clock later, over the port that a read would need then.
-        late = Signal.like(access.payload, reset_less=True)
-        writes = Signal()
-        m.d.sync += [late.eq(access.payload), writes.eq(transfer & access.payload.write)]
-        collides = writes & ~access.payload.write
-        row = Mux(writes, late.row, access.payload.row)
+        # A row that was asked for: one clock to the port, and as many as the memory takes.
+        asked = [transfer & ~access.payload.write]
+        for clock in range(memory.latency):
+            register = Signal(name=f"asked_{clock + 1}")
+            m.d.sync += register.eq(asked[-1])
+            asked.append(register)
+        keeps = waits & ~answer.ready
+        pending = reduce(or_, asked[1:])
+        answers = Signal()  # pending or waits, or an access that will be there in the next clock
+        asks = access.valid & quiet & ~access.payload.write
+        write = transfer & access.payload.write
+        m.d.sync += [
+            # The port may read anything while no row is on its way or waiting for the host.
+            memory.read_enable.eq(datapath.read_valid | ~(pending | keeps)),
+            memory.read_row.eq(Mux(datapath.read_valid, datapath.read_row, access.payload.row)),
+            memory.host_write.eq(write),
+            memory.host_mask.eq(Mux(write, access.payload.mask, 0)),
+            Cat(memory.host_weights).eq(access.payload.weights),
+            waits.eq(asked[-1] | keeps),
+            answers.eq(asks | pending | keeps),
+        ]
         m.d.comb += [
             transfer.eq(access.valid & access.ready),
-            starts.eq(transfer & ~access.payload.write),
-            # The port that reads for the datapath is the host's while no beat is there.
-            # It may read anything while no row is on its way or waiting for the host.
-            memory.read_enable.eq(datapath.read_valid | ~(coming | (waits & ~answer.ready))),
-            memory.read_row.eq(Mux(datapath.read_valid, datapath.read_row, row)),
-            memory.host_write.eq(writes),
-            memory.host_row.eq(late.row),
-            memory.host_mask.eq(late.mask),
-            Cat(memory.host_weights).eq(late.weights),
-        ]
-        # With an output register, the row is one clock on its way.
-        comes = starts
-        if memory.latency == 2:
-            m.d.sync += coming.eq(starts)
-            comes = coming
-        answers = Signal()  # coming or waits, or an access that will be there in the next clock
-        asks = access.valid & quiet & ~access.payload.write
-        m.d.sync += [
-            waits.eq(comes | (waits & ~answer.ready)),
-            answers.eq(asks | coming | (waits & ~answer.ready)),
-        ]
-        m.d.comb += [
             sequencer.hold.eq(access.valid | answers),
-            access.ready.eq(quiet & ~coming & ~collides & (~waits | answer.ready)),
+            access.ready.eq(quiet & ~pending & (~waits | answer.ready)),
             answer.valid.eq(waits),
             answer.payload.eq(memory.read_weights),
         ]

@@ -25,7 +25,6 @@ class Port:
         context.set(memory.read_enable, read is not None or host)
         context.set(memory.read_row, (write if host else read) or 0)
         context.set(memory.host_write, host)
-        context.set(memory.host_row, write if host else 0)
         mask = 0 if write is None else everything if mask is None else mask
         for side in ("host", "write"):
             own = (side == "host") == host

@@ -63,6 +63,10 @@ class Part:
         return f"{self.family}-{self.grade}" if self.family == "ecp5" else self.name
 
 
+_TIMING = ("--placer-heap-timingweight", "30")
+"""The placer weighs timing against the length of wires, by default with 10."""
+
+
 def _ecp5(name: str, grade: int, resources: tuple[int, int]) -> Part:
     return Part(
         name=f"ecp5-{name}f-{grade}",
@@ -74,7 +78,8 @@ def _ecp5(name: str, grade: int, resources: tuple[int, int]) -> Part:
         synthesis="synth_ecp5 -nodsp",
         options=(
             *(f"--{name}k", "--package", "CABGA381", "--speed", str(grade)),
-            *("--lpf-allow-unconstrained", "--placer-heap-timingweight", "30"),
+            "--lpf-allow-unconstrained",
+            *_TIMING,
         ),
         clock=200,
         logic=resources[0],
@@ -91,7 +96,7 @@ def _ice40(name: str, package: str, clock: float, resources: tuple[int, int]) ->
         package=package,
         grade=name[:2].upper(),
         synthesis=f"synth_ice40 -device {_ICE40_DELAYS[name]}",
-        options=(f"--{name}", "--package", package.lower(), "--pcf-allow-unconstrained"),
+        options=(f"--{name}", "--package", package.lower(), "--pcf-allow-unconstrained", *_TIMING),
         clock=clock,
         logic=resources[0],
         block_ram=resources[1],

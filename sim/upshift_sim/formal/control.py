@@ -245,7 +245,9 @@ def memory(config: UnitConfig) -> Claims:
     read = datapath.weights[lane].as_unsigned()
     claims.claim("reads the latest", ~(reads & known) | (read == latest))
     host_reads = hosts & ~access.write & (access.row == row)
-    asked = claims.past(named(claims, host_reads, "host_reads"), control.parts["memory"].latency)
+    asked = claims.past(
+        named(claims, host_reads, "host_reads"), 1 + control.parts["memory"].latency
+    )
     offered = unit.o_weights.payload[lane].as_unsigned()
     claims.claim("host is answered", ~asked | unit.o_weights.valid)
     claims.claim("host reads the latest", ~(asked & known) | (offered == latest))
