@@ -32,8 +32,8 @@ class UpdateUnit(wiring.Component):
 
     Host accesses are served between bursts: an access waits until the burst in progress has
     written its last weight, and then goes before the next burst. Data that was read must be
-    taken before the next burst starts. Rows are written one per clock and read one every two, or
-    three where the memory has an output register.
+    taken before the next burst starts. Rows are written one per clock and read one every three, or
+    four where the memory has an output register.
 
     Parameters
     ----------
@@ -169,8 +169,7 @@ class UpdateUnit(wiring.Component):
             asked.append(register)
         keeps = waits & ~answer.ready
         pending = reduce(or_, asked[1:])
-        answers = Signal()  # pending or waits, or an access that will be there in the next clock
-        asks = access.valid & quiet & ~access.payload.write
+        answers = Signal()  # pending or waits, or was taken in the clock before
         write = transfer & access.payload.write
         m.d.sync += [
             # The port may read anything while no row is on its way or waiting for the host.
@@ -180,12 +179,12 @@ class UpdateUnit(wiring.Component):
             memory.host_mask.eq(Mux(write, access.payload.mask, 0)),
             Cat(memory.host_weights).eq(access.payload.weights),
             waits.eq(asked[-1] | keeps),
-            answers.eq(asks | pending | keeps),
+            answers.eq(asked[0] | pending | keeps),
         ]
         m.d.comb += [
             transfer.eq(access.valid & access.ready),
             sequencer.hold.eq(access.valid | answers),
-            access.ready.eq(quiet & ~pending & (~waits | answer.ready)),
+            access.ready.eq(quiet & ~answers),
             answer.valid.eq(waits),
             answer.payload.eq(memory.read_weights),
         ]

@@ -125,16 +125,15 @@ def test_an_access_to_an_idle_unit_is_served_in_the_next_clock():
     on_unit(script)
 
 
-def test_rows_are_read_every_other_clock():
+def test_rows_are_read_every_third_clock():
     async def script(driver):
         unit, context = driver.unit, driver.context
         context.set(unit.o_weights.ready, 1)
         rows = []
-        for clock in range(34):
-            driver.offer(unit.i_access, read_of(clock // 2) if clock < 32 else None)
-            if clock < 32:
-                assert context.get(unit.i_access.ready) == (clock % 2 == 0)
-            assert context.get(unit.o_weights.valid) == (clock > 0 and clock % 2 == 0)
+        for clock in range(48):
+            driver.offer(unit.i_access, read_of(clock // 3))
+            assert context.get(unit.i_access.ready) == (clock % 3 == 0)
+            assert context.get(unit.o_weights.valid) == (clock % 3 == 2)
             if context.get(unit.o_weights.valid):
                 payload = context.get(unit.o_weights.payload.as_value())
                 rows += layout.unpack_lanes(CONFIG, payload)

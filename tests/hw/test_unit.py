@@ -230,7 +230,7 @@ def test_a_report_that_is_offered_stays_until_it_is_taken():
             driver.offer(unit.i_command, driver.command(vector))
             await driver.tick()
         driver.offer(unit.i_command, None)
-        await driver.tick(20)
+        await driver.tick(30)
         payloads = set()
         for _ in range(20):
             assert context.get(unit.o_report.valid)
