@@ -6,7 +6,7 @@ block RAM, where places cost nothing. There are more than are needed, so that th
 left may be told late, from registers alone.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,7 +15,7 @@ from upshift.config import UnitConfig
 from upshift.formats import Float
 from upshift_hw.delay import later
 from upshift_hw.memory import Ram
-from upshift_hw.report_queue import Places, Words
+from upshift_hw.ring import Places, Reader, Words
 from upshift_hw.shapes import layout_of
 from upshift_hw.tally import Tally
 
@@ -160,14 +160,9 @@ class ReportCollector(wiring.Component):
         early = data.StructLayout({name: report[name].shape for name in _EARLY})
         rest = data.StructLayout({name: report[name].shape for name in found})
         places = self._places
-        started, completed, fetched = map(places.first, ("started", "completed", "fetched"))
-        following = places.second("following")  # the place after `fetched`
-
-        # Reports pass the block RAM and its output register together. A place is written only
-        # once it has been read, and what is read in the clock of its write is not used.
-        starts, fetch, advance, some, read = (
-            Signal(name=name) for name in ("starts", "fetch", "advance", "some", "read")
-        )
+        started, completed = places.first("started"), places.first("completed")
+        starts = Signal()
+        m.submodules.reader = reader = Reader(places)
         words = {}
         for name, shape, write, place in (
             ("early", early, starts, started),
@@ -180,33 +175,24 @@ class ReportCollector(wiring.Component):
             m.d.comb += [
                 memory.write.eq(write),
                 memory.write_place.eq(place),
-                memory.place.eq(fetched),
-                memory.advance.eq(advance),
+                memory.place.eq(reader.place),
+                memory.advance.eq(reader.advance),
                 *(self.o.payload[field].eq(shown[field]) for field in shape.members),
             ]
             with m.If(write):
                 m.d.sync += place.eq(places.after(place))
-        with m.If(fetch):
-            m.d.sync += [fetched.eq(following), following.eq(places.after(following))]
-        waiting = [
-            later(m, completed != place, 1, f"waiting_{n}")
-            for n, place in enumerate((following, fetched))
-        ]
-        with m.If(advance):
-            m.d.sync += [read.eq(some), self.o.valid.eq(read)]
         m.d.comb += [
             words["early"].elements.eq(self.elements),
             words["early"].refusal.eq(self.refusal),
             *(words["rest"][name].eq(value) for name, value in found.items()),
-            advance.eq(~self.o.valid | self.o.ready),
-            # Whether there was a report in the clock before, at the place that is read now.
-            some.eq(Mux(later(m, fetch, 1, "fetch"), *waiting)),
-            fetch.eq(some & advance),
+            reader.written.eq(completed),
+            reader.ready.eq(self.o.ready),
+            self.o.valid.eq(reader.valid),
         ]
         m.d.sync += [
             starts.eq(self.started),
             # With at most a quarter of the places in use, both are in one or in neighbours.
-            self.free.eq(~places.opposite(started, fetched)),
+            self.free.eq(~places.opposite(started, reader.place)),
         ]
 
 

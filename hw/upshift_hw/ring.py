@@ -1,15 +1,16 @@
-"""Words that wait in block RAM: each has its place, which is written and read once.
+"""Words that wait in a ring of block RAM: each has its place, which is written and read once.
 
 Places are numbered by a shift register with feedback and a Gray code of two bits on top of it.
 Such numbers need no carries, and any order will do that is the same for all who count.
 """
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from upshift_hw import dp16kd
+from upshift_hw.delay import later
 from upshift_hw.memory import Ram
 
 _TAPS = {3: 2, 4: 3, 5: 3, 6: 5, 7: 6}
@@ -146,3 +147,71 @@ class Words(wiring.Component):
             bank.b_address.eq(self.place),
             self.word.eq(bank.b_word),
         ]
+
+
+class Reader(wiring.Component):
+    """Read the words of a ring in order, each once it has been written, and offer them.
+
+    One word per clock while they are taken as they come. Words pass the block RAM and its output
+    register together, so two may have left their places and not been taken.
+
+    Parameters
+    ----------
+    places : Places
+
+    Attributes
+    ----------
+    latency : int
+        Clocks from the write of a word to the clock that offers it.
+
+    Members
+    -------
+    written : In
+        The place after the last that was written; from the clock after its write.
+    place, advance : Out
+        To `Words`.
+    valid : Out, ready : In
+        A word is offered; it is taken.
+    holds : Out
+        Words have left their places and have not been taken.
+    """
+
+    latency = 4  # clocks of `written`, of `waiting`, of the block RAM, of its output register
+
+    def __init__(self, places: Places):
+        self._places = places
+        super().__init__(
+            {
+                "written": In(places.bits),
+                "place": Out(places.bits),
+                "advance": Out(1),
+                "valid": Out(1),
+                "ready": In(1),
+                "holds": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        places = self._places
+        place = places.first("fetched")
+        following = places.second("following")
+        fetch, some, read = Signal(name="fetch"), Signal(name="some"), Signal(name="read")
+        with m.If(fetch):
+            m.d.sync += [place.eq(following), following.eq(places.after(following))]
+        waiting = [
+            later(m, self.written != one, 1, f"waiting_{n}")
+            for n, one in enumerate((following, place))
+        ]
+        with m.If(self.advance):
+            m.d.sync += [read.eq(some), self.valid.eq(read)]
+        m.d.comb += [
+            self.place.eq(place),
+            self.advance.eq(~self.valid | self.ready),
+            # Whether there was a word in the clock before, at the place that is read now. What is
+            # read in the clock of its write is not used.
+            some.eq(Mux(later(m, fetch, 1, "fetch"), *waiting)),
+            fetch.eq(some & self.advance),
+            self.holds.eq(read | self.valid),
+        ]
+        return m

@@ -1,11 +1,11 @@
-"""The queue of reports: its ring of places, and its memory with both bodies."""
+"""The ring in which words wait: its places, and its memory with both bodies."""
 
 import pytest
 from amaranth.hdl import Module, Signal
 
 from hw.dp16kd_model import Model
 from upshift_hw import dp16kd
-from upshift_hw.report_queue import Places, Words
+from upshift_hw.ring import Places, Words
 
 
 @pytest.mark.parametrize("quarter", [1, 7, 8, 31, 32, 127])
