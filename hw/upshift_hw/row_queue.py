@@ -1,22 +1,25 @@
 """Rows on their way out of a pipeline that never stalls.
 
 Each beat reserves the place of its row before it starts, so that a row always has one when it
-leaves the datapath, however long nobody takes any.
+leaves the datapath, however long nobody takes any. Rows wait in block RAM, where places cost
+nothing. There are more than are needed, so that the room that is left may be told late, from
+registers alone.
 """
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from upshift_hw.delay import later
+from upshift_hw.memory import Ram
+from upshift_hw.ring import Places, Reader, Words
 
 
 class RowQueue(wiring.Component):
     """Take one row per clock, a fixed time after its place was reserved, and queue it.
 
     A row is offered `RowQueue.latency` clocks after it came, if none is before it. One row per
-    clock passes through while `delay` is at most ``slots - 5`` and rows are taken as they come.
+    clock passes through while rows are taken as they come.
 
     Parameters
     ----------
@@ -24,15 +27,25 @@ class RowQueue(wiring.Component):
         Of a row.
     delay : int
         Clocks from `start` to its `row`, 1 or more.
-    slots : int
-        Rows that may be under way or waiting, a power of two.
+    ram : {"inferred", "dp16kd"}, optional
+        How the queue is made. Left out, the platform decides.
+
+    Attributes
+    ----------
+    quarter : int
+        A quarter of the places, more than `delay`. `room` becomes low when more are in use, at
+        the latest when twice as many are. Two more rows may have been read.
+    lag : int
+        Clocks from a start to `room` that knows of it.
+    margin : int
+        Clocks in which beats may start though `room` is low, counted from when it was not.
 
     Members
     -------
     room : Out
-        A beat whose row will come may start.
+        A beat whose row will come may start. A register.
     start : In
-        It starts; only while `room`.
+        It starts.
     row : In
         `delay` clocks after `start`: its row.
     empty : Out
@@ -41,65 +54,54 @@ class RowQueue(wiring.Component):
         Rows, in order.
     """
 
-    latency = 2
+    latency = Reader.latency
+    lag = 3  # clocks of `starts`, of the place, of `room`
 
-    def __init__(self, shape, *, delay: int, slots: int = 16):
+    def __init__(self, shape, *, delay: int, ram: Ram | None = None):
         self.delay = delay
-        self.slots = slots
+        # A place is in use from the clock after a start to the third after its row came.
+        self._places = Places(delay + 1)
+        self.quarter = self._places.quarter
+        # What starts must not leave the quarter in which `room` became low.
+        self.margin = self.quarter - self.lag
+        self._ram = ram
         super().__init__(
             {
-                "room": Out(1),
+                "room": Out(1, init=1),
                 "start": In(1),
                 "row": In(shape),
-                "empty": Out(1),
+                "empty": Out(1, init=1),
                 "o": Out(stream.Signature(shape)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-
-        # `room` is decided from registers alone, so it knows nothing of the last two starts and
-        # leaves places for them; rows that left are counted a clock late.
-        reserved = Signal(range(self.slots + 1))
-        started, left, room = Signal(), Signal(), Signal(init=1)
-        m.d.sync += [
-            started.eq(self.start),
-            left.eq(self.o.valid & self.o.ready),
-            room.eq(reserved < self.slots - 2),
-        ]
-        _count(m, reserved, up=started, down=left)
+        places = self._places
+        started, completed = places.first("started"), places.first("completed")
+        starts, complete = Signal(), Signal()
+        m.submodules.reader = reader = Reader(places)
+        width = len(Value.cast(self.row))
+        m.submodules.words = words = Words(width=width, places=places.bits, ram=self._ram)
+        for event, place in ((starts, started), (complete, completed)):
+            with m.If(event):
+                m.d.sync += place.eq(places.after(place))
         m.d.comb += [
-            self.room.eq(room),
-            self.empty.eq((reserved == 0) & ~started),
+            complete.eq(later(m, starts, self.delay - 1, "started")),
+            words.write.eq(complete),
+            words.write_place.eq(completed),
+            words.write_word.eq(self.row),
+            words.place.eq(reader.place),
+            words.advance.eq(reader.advance),
+            reader.written.eq(completed),
+            reader.ready.eq(self.o.ready),
+            self.o.valid.eq(reader.valid),
+            self.o.payload.eq(words.word),
         ]
-
-        # A row is read from the memory in a later clock than it was written, and a place is
-        # written again only after its row has left: the two ports never meet.
-        m.submodules.places = places = Memory(shape=self.row.shape(), depth=self.slots, init=[])
-        write = places.write_port()
-        read = places.read_port()
-        waiting = Signal(range(self.slots + 1))
-        some = Signal()  # waiting.any(), early enough for a short path
-        m.d.comb += [
-            write.en.eq(later(m, started, self.delay - 1, "started")),
-            write.data.eq(self.row),
-            read.en.eq(some & (~self.o.valid | self.o.ready)),
-            self.o.payload.eq(read.data),
-        ]
-        _count(m, waiting, up=write.en, down=read.en)
         m.d.sync += [
-            write.addr.eq(write.addr + write.en),
-            read.addr.eq(read.addr + read.en),
-            some.eq(write.en | (some & ~(read.en & (waiting == 1)))),
-            self.o.valid.eq(read.en | (self.o.valid & ~self.o.ready)),
+            starts.eq(self.start),
+            # With at most a quarter of the places in use, both are in one or in neighbours.
+            self.room.eq(~places.opposite(started, reader.place)),
+            self.empty.eq((started == reader.place) & ~reader.holds),
         ]
         return m
-
-
-def _count(m, counter, *, up, down):
-    """Count up, down, or not at all; both sums are ready before it is known which."""
-    with m.If(up & ~down):
-        m.d.sync += counter.eq(counter + 1)
-    with m.Elif(down & ~up):
-        m.d.sync += counter.eq(counter - 1)

@@ -383,6 +383,7 @@ def rows(config: UnitConfig) -> Claims:
     """Claim that a streamed unit gives back one row for each that it takes, in order."""
     control = Control(config)
     claims, m, unit, datapath = control.claims, control.m, control.unit, control.datapath
+    claims.clocks += unit.latency - datapath.latency  # until rows have passed their queue
     index = claims.constant(_COUNT, "row")
     transfer = control.passes("i_weights")
     words = Value.cast(unit.i_weights.payload)
