@@ -22,6 +22,18 @@ from upshift_hw.tally import Tally
 _EARLY = ("elements", "refusal")  # fields that are known when a command starts
 
 
+def queued(config: UnitConfig) -> dict[str, data.StructLayout]:
+    """Return what is queued of reports: what is known when a command starts, and the rest."""
+    report = layout_of(layout.report(config)).members
+    # What is always zero takes no room.
+    absent = () if isinstance(config.gradient, Float) else ("nonfinite",)
+    rest = [name for name in report if name not in (*_EARLY, *absent)]
+    return {
+        queue: data.StructLayout({name: report[name] for name in names})
+        for queue, names in (("early", _EARLY), ("rest", rest))
+    }
+
+
 def _groups(bits: int) -> list[slice]:
     """Return the groups of bits of q_min that are compared in one clock, highest first."""
     return [slice(low, min(low + 2, bits)) for low in reversed(range(0, bits, 2))]
@@ -156,18 +168,14 @@ class ReportCollector(wiring.Component):
 
     def _queue(self, m, found, complete):
         """Queue reports: what starts and what completes each has its place."""
-        report = self.o.payload.shape()
-        early = data.StructLayout({name: report[name].shape for name in _EARLY})
-        rest = data.StructLayout({name: report[name].shape for name in found})
         places = self._places
         started, completed = places.first("started"), places.first("completed")
         starts = Signal()
         m.submodules.reader = reader = Reader(places)
         words = {}
-        for name, shape, write, place in (
-            ("early", early, starts, started),
-            ("rest", rest, complete, completed),
-        ):
+        events = {"early": (starts, started), "rest": (complete, completed)}
+        for name, shape in queued(self.config).items():
+            write, place = events[name]
             memory = Words(width=shape.size, places=places.bits, ram=self._ram)
             m.submodules[name] = memory
             words[name] = data.View(shape, memory.write_word)

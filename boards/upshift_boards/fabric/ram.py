@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from upshift import layout
 from upshift.config import UnitConfig
-from upshift.formats import Fixed
 from upshift_hw.families import Family
+from upshift_hw.report import queued
 
 _SHAPES: dict[Family, tuple[tuple[int, int], ...]] = {
     "ecp5": ((1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
@@ -21,21 +21,17 @@ _PLACED = 4096
 Elsewhere synthesis takes the shape of which the fewest are needed."""
 
 _SHALLOW: dict[Family, int] = {"ecp5": 16, "ice40": 0, "gowin": 16}
-"""Inferred memories of so many words are made of look-up tables."""
-
-QUEUE = 16
-"""Words of the queues of reports and of rows."""
+"""Banks of so many words are made of look-up tables where synthesis decides."""
 
 
 def queues(config: UnitConfig) -> Iterator[int]:
-    """Yield the bits of the words of each queue of a unit."""
-    fixed = isinstance(config.gradient, Fixed)
-    # Fixed-point gradients are never infinite, and a field that is always zero takes no room.
-    yield sum(
-        field.width for field in layout.report(config) if not (fixed and field.name == "nonfinite")
-    )
-    if config.memory == "streamed" or config.updates:
+    """Yield the bits of the words of each queue of a unit that is made of block RAM."""
+    for word in queued(config).values():
+        yield word.size
+    if config.memory == "streamed":
         yield layout.width(layout.weights(config))
+    if config.updates:
+        yield layout.width(layout.updates(config))
 
 
 def blocks(family: Family, config: UnitConfig) -> int:
@@ -46,7 +42,9 @@ def blocks(family: Family, config: UnitConfig) -> int:
         if family == "ecp5" and config.rows <= _PLACED:
             wide = next(wide for deep, wide in _SHAPES[family] if config.rows <= deep)
             bank = -(-config.weight.width // wide)
-    return config.lanes * bank + sum(_blocks(family, QUEUE, bits) for bits in queues(config))
+    # No queue has more words than the widest block RAM.
+    widest = max(wide for _, wide in _SHAPES[family])
+    return config.lanes * bank + sum(-(-bits // widest) for bits in queues(config))
 
 
 def _blocks(family: Family, words: int, bits: int) -> int:
