@@ -72,6 +72,9 @@ class BurstSequencer(wiring.Component):
         Handshake of the gradient stream, whose payload does not pass through here.
     valid, beat, rate, resolution : Out
         A beat starts in this clock.
+    room : In
+        There is room for what becomes of beats that take gradients: none starts in the clock after
+        one in which there is not.
     report_free : In
         Another report has room in the next clock; a command goes on its way only then.
     started : Out
@@ -108,6 +111,7 @@ class BurstSequencer(wiring.Component):
                 "beat": Out(beat_layout(config)),
                 "rate": Out(fields["rate"]),
                 "resolution": Out(fields["resolution"]),
+                "room": In(1, init=1),
                 "report_free": In(1),
                 "started": Out(1),
                 "elements": Out(fields["count"]),
@@ -148,7 +152,7 @@ class BurstSequencer(wiring.Component):
         ]
         with m.If(moves):
             m.d.sync += [second.eq(new), following.eq(second), current.eq(following)]
-        places = (tracker.new, tracker.second, tracker.following, tracker.current)
+        places = (tracker.newer, tracker.second, tracker.following, tracker.current)
         for place, beat in zip(places, line, strict=True):
             m.d.comb += [place.row.eq(beat.row), place.mask.eq(beat.mask)]
         m.d.comb += tracker.move.eq(moves)
@@ -157,7 +161,12 @@ class BurstSequencer(wiring.Component):
         # when no command is due, they differ, so that synthesis does not merge them.
         ready_too, easy_too = Signal(init=1), Signal()
         may, must = self._decide(moves, tracker, following, current)
-        m.d.sync += [ready.eq(may), ready_too.eq(may), easy.eq(must), easy_too.eq(must)]
+        m.d.sync += [
+            ready.eq(may & self.room),
+            ready_too.eq(may & self.room),
+            easy.eq(must),
+            easy_too.eq(must),
+        ]
         with m.If(self.valid):
             m.d.sync += self.underway.eq(~current.last)
         due = Signal()  # there is a command, room for its report, and no burst in progress
@@ -190,12 +199,13 @@ class BurstSequencer(wiring.Component):
     def _count(self, m, current, ready, *, blocked):
         """Say where the clocks go, a clock late: it shares nothing with the decision itself."""
         held_back, wanted, was_ready, came = Signal(), Signal(), Signal(), Signal()
-        was_blocked = Signal()
+        had_room, was_blocked = Signal(), Signal()
         m.d.sync += [
             held_back.eq(self.hold),
             wanted.eq(current.takes & ~(current.first & held_back)),  # ready, but for a hazard
             was_ready.eq(ready),
-            came.eq(self.gradient_valid),
+            had_room.eq(self.room),
+            came.eq(self.gradient_valid & had_room),
             was_blocked.eq(blocked),
         ]
         m.d.comb += [

@@ -47,7 +47,7 @@ class HazardTracker(wiring.Component):
         place = data.StructLayout({"row": layout.row_bits(config), "mask": config.lanes})
         super().__init__(
             {
-                "new": In(place),
+                "newer": In(place),
                 "second": In(place),
                 "following": In(place),
                 "current": In(place),
@@ -90,14 +90,14 @@ class HazardTracker(wiring.Component):
         """Return whether the second beat meets the one that is 1 ahead, 2 ahead, and so on."""
         ahead = [(beat, 1) for beat in (self.second, self.following, self.current)]
         for age in range(1, self.distance - 3):
-            past = Signal(self.new.shape(), name=f"{age}_ago")
+            past = Signal(self.newer.shape(), name=f"{age}_ago")
             started = Signal(name=f"started_{age}_ago")
             m.d.sync += [past.eq(ahead[-1][0]), started.eq(self.move if age == 1 else ahead[-1][1])]
             ahead.append((past, started))
 
         # Registers low_g, high_g and share_g: the second beat and the one that is g ahead of it
         # have the same low and high half of the row, and a lane in common.
-        half = len(self.new.row) // 2
+        half = len(self.newer.row) // 2
         before, found = None, []
         for gap, (beat, started) in enumerate(ahead[: self.distance - 1], 1):
             low, high, share = alike = [
@@ -105,9 +105,9 @@ class HazardTracker(wiring.Component):
             ]
             with m.If(self.move):
                 m.d.sync += [
-                    low.eq(beat.row[:half] == self.new.row[:half]),
-                    high.eq(beat.row[half:] == self.new.row[half:]),
-                    share.eq((beat.mask & self.new.mask).any() & started),
+                    low.eq(beat.row[:half] == self.newer.row[:half]),
+                    high.eq(beat.row[half:] == self.newer.row[half:]),
+                    share.eq((beat.mask & self.newer.mask).any() & started),
                 ]
             if gap == 3:  # 1 and 2 are in line, and 3 has not started
                 with m.Else():

@@ -99,11 +99,12 @@ class StreamedUnit(wiring.Component):
         wiring.connect(m, wiring.flipped(self.o_weights), rows.o)
         wiring.connect(m, wiring.flipped(self.bus), registers.bus)
 
-        # A beat is both payloads at once, and room for what becomes of them.
+        # A beat is both payloads at once.
         both, taken = Signal(), Signal()
         m.d.comb += [
-            both.eq(self.i_gradients.valid & self.i_weights.valid & rows.room),
+            both.eq(self.i_gradients.valid & self.i_weights.valid),
             sequencer.gradient_valid.eq(both),
+            sequencer.room.eq(rows.room),
             taken.eq(both & sequencer.gradient_ready),
             self.i_gradients.ready.eq(taken),
             self.i_weights.ready.eq(taken),

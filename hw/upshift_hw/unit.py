@@ -116,8 +116,9 @@ class UpdateUnit(wiring.Component):
         way = pipeline_of(self.config).read - memory.latency  # clocks from block RAM to datapath
         room = self._send_updates(m, sequencer, datapath) if self.config.updates else 1
         m.d.comb += [
-            sequencer.gradient_valid.eq(self.i_gradients.valid & room),
-            self.i_gradients.ready.eq(sequencer.gradient_ready & room),
+            sequencer.gradient_valid.eq(self.i_gradients.valid),
+            sequencer.room.eq(room),
+            self.i_gradients.ready.eq(sequencer.gradient_ready),
             sequencer.report_free.eq(datapath.free),
             datapath.started.eq(sequencer.started),
             datapath.elements.eq(sequencer.elements),
@@ -176,7 +177,7 @@ class UpdateUnit(wiring.Component):
             memory.read_enable.eq(datapath.read_valid | ~(pending | keeps)),
             memory.read_row.eq(Mux(datapath.read_valid, datapath.read_row, access.payload.row)),
             memory.host_write.eq(write),
-            memory.host_mask.eq(Mux(write, access.payload.mask, 0)),
+            memory.host_mask.eq(access.payload.mask),
             Cat(memory.host_weights).eq(access.payload.weights),
             waits.eq(asked[-1] | keeps),
             answers.eq(asked[0] | pending | keeps),

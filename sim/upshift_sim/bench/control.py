@@ -164,7 +164,7 @@ async def host_accesses(bench: UnitBench) -> None:
 
 async def reports_held_back(bench: UnitBench) -> None:
     """Take no reports for a while: the unit stops, and then loses none of them."""
-    bench.send(randoms(bench, 48, longest=bench.config.lanes))
+    bench.send(randoms(bench, 160, longest=bench.config.lanes))
     left = await hold(bench, bench.reports, bench.commands)
     require(left > 0, "the unit took every command while no report could leave")
     bench.reports.held = False
