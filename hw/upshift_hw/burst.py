@@ -219,9 +219,9 @@ class BurstSequencer(wiring.Component):
         """Generate a beat: the one after the new one in its burst, or the first of the next."""
         plan = checker.plan
         every_lane = (1 << self.config.lanes) - 1
-        third_last = Signal.like(plan.third_last)
-        last_mask = Signal.like(plan.last_mask)
-        accepted = Signal()  # of the burst that the new beat belongs to
+        third_last = Signal.like(plan.third_last, reset_less=True)
+        last_mask = Signal.like(plan.last_mask, reset_less=True)
+        accepted = Signal(reset_less=True)  # of the burst that the new beat belongs to
         done = Signal(init=1)  # the new beat is the last of its burst, or there is none
         nearly = Signal()  # the one after it is
         some = checker.valid | checker.more

@@ -107,10 +107,12 @@ class CommandChecker(wiring.Component):
         # and what that means. All move on together when there is no plan or it is taken.
         entered, added = Signal(), Signal()
         m.d.comb += self.i.ready.eq(~self.valid | self.take)
-        command = Signal.like(self.i.payload)
+        # What nobody looks at before there is a command needs no reset, and where flip-flops are
+        # reset only while they are enabled, their enable need not wait for one.
+        command = Signal.like(self.i.payload, reset_less=True)
         # Two rows and an element less than the count: with `base`, the last element's place two
         # rows before its own.
-        less = Signal(signed(len(command.count) + 2))
+        less = Signal(signed(len(command.count) + 2), reset_less=True)
         with m.If(self.i.ready):
             m.d.sync += [
                 entered.eq(self.i.valid),
@@ -120,9 +122,11 @@ class CommandChecker(wiring.Component):
 
         late_command = Signal.like(command)
         before_end = Signal.like(less)
-        update, has_beats, single, double = Signal(), Signal(), Signal(), Signal()
-        causes = Signal.like(self.plan.refusal)
-        below = Signal()
+        update, has_beats, single, double, below = (
+            Signal(name=name, reset_less=True)
+            for name in ("update", "has_beats", "single", "double", "below")
+        )
+        causes = Signal.like(self.plan.refusal, reset_less=True)
         # An accepted raise holds for the command behind it, which is compared in the same clock.
         raises = Signal()
         fraction = causes[_bit(Refusal.FRACTION)]  # for raises, nothing else is a cause
@@ -147,7 +151,7 @@ class CommandChecker(wiring.Component):
                 double.eq((less < 0) & (less[lane_bits] ^ carry)),
             ]
 
-        plan = Signal.like(self.plan)
+        plan, current = Signal.like(self.plan), Signal.like(self.plan, reset_less=True)
         beyond = has_beats & _leaves(before_end[lane_bits:].as_signed(), config.rows)
         m.d.comb += [
             plan.has_beats.eq(has_beats),
@@ -162,13 +166,13 @@ class CommandChecker(wiring.Component):
             | Mux(update & ~has_beats, int(Refusal.COUNT), 0)
             | Mux(beyond, int(Refusal.RANGE), 0)
         )
-        m.d.comb += self.more.eq(added)
+        m.d.comb += [self.plan.eq(current), self.more.eq(added)]
         m.d.sync += self.valid.eq(added | (self.valid & ~self.take))
         with m.If(self.i.ready):
             # Two terms instead of a choice: the floor shares the enable of all the others.
             new = late_command.resolution & raises.replicate(len(self.floor))
             old = self.floor & (~raises).replicate(len(self.floor))
-            m.d.sync += [self.plan.eq(plan), self.floor.eq(new | old)]
+            m.d.sync += [current.eq(plan), self.floor.eq(new | old)]
         return m
 
     def _fill(self, m, command, before_end, single, plan):

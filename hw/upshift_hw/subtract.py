@@ -75,10 +75,12 @@ class RoundedSubtraction(wiring.Component):
     def _describe(self, m):
         high = Cat(self.high, 1).as_signed()
         copies = self.half_bit.replicate(len(self.steps)).as_signed()
-        step = Signal.like(self.steps)
-        m.d.sync += step.eq((self.steps & high) | (copies & ~high))
-        exact = Cat(0, self.weight).as_signed() - step
-        # The lowest bit has done its work by its borrow.
+        # Minus the step, but for a one, which comes in beside the weight. Carry chains that add
+        # only would have the complement made behind the register.
+        minus = Signal.like(self.steps)
+        m.d.sync += minus.eq(~((self.steps & high) | (copies & ~high)))
+        exact = Cat(1, self.weight).as_signed() + minus
+        # The lowest bit has done its work by its carry.
         m.d.comb += self.difference.eq(exact >> 1)
 
     def _place(self, m):
