@@ -95,7 +95,7 @@ def _ice40(name: str, package: str, clock: float, resources: tuple[int, int]) ->
         device=f"iCE40{name.upper()}",
         package=package,
         grade=name[:2].upper(),
-        synthesis=f"synth_ice40 -device {_ICE40_DELAYS[name]}",
+        synthesis=f"synth_ice40 -nodffe -device {_ICE40_DELAYS[name]}",
         options=(f"--{name}", "--package", package.lower(), "--pcf-allow-unconstrained", *_TIMING),
         clock=clock,
         logic=resources[0],
