@@ -33,7 +33,7 @@ from upshift.formats import Fixed
 from upshift.layout import Fields
 from upshift.resolution import Band
 from upshift_hw.units import timing_of
-from upshift_sim.bench.unit_bins import Bin
+from upshift_sim.bench.unit_bins import Bin, hazards
 
 DOCS = Path(__file__).resolve().parent
 _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -131,8 +131,9 @@ def axi_registers() -> str:
 
 
 def bins() -> str:
-    """Return the coverage bins of the benches."""
-    return "\n".join(f"- {name}" for name in Bin) + "\n"
+    """Return the coverage bins of the benches, those of hazards for the default pipeline."""
+    in_flight = hazards(timing_of(UnitConfig()).distance)
+    return "\n".join(f"- {name}" for name in (*Bin, *in_flight)) + "\n"
 
 
 QUICK: dict[str, Callable[[], str]] = {

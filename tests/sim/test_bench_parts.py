@@ -1,6 +1,7 @@
 """The parts of the cocotb benches that need no simulator."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from upshift_sim.bench import vectors_file
 from upshift_sim.bench.coverage import Coverage, CoverageError
 from upshift_sim.bench.scoreboard import MismatchError, Scoreboard, unpack_words
 from upshift_sim.bench.timing import check_clocks, expected_clocks
-from upshift_sim.bench.unit_bins import Bin, UnitCoverage
+from upshift_sim.bench.unit_bins import Bin, UnitCoverage, hazards, required
 
 CONFIG = UnitConfig(lanes=4, weight=Fixed(8, 4), gradient=Fixed(8, 4), depth=16, max_rate=4)
 LATENCY, DISTANCE = 5, 4
@@ -41,6 +42,17 @@ def test_full_coverage_passes():
     coverage.check()
 
 
+def test_each_required_bin_is_missed_alone():
+    names = required(CONFIG, DISTANCE)
+    assert {*hazards(DISTANCE), Bin.SHARED_BEAT, Bin.COUNTED_STALLS} <= names
+    for name in names:
+        coverage = UnitCoverage(CONFIG, DISTANCE)
+        for other in names - {name}:
+            coverage.hit(other)
+        with pytest.raises(CoverageError, match=f"required: {re.escape(name)}$"):
+            coverage.check()
+
+
 @pytest.mark.parametrize("negative", [False, True])
 def test_ties_are_ties(negative):
     word, rate, resolution = tie(CONFIG, negative=negative)
@@ -59,7 +71,7 @@ class Bench:
         self.board.unit.weights[:] = self.board.seen[:] = initial_weights(CONFIG, 3)
         self.clock = 0
 
-    def take(self, vector, clocks=None):
+    def take(self, vector, clocks=None, waited=0):
         """Hand over a command and its beats, one per clock, or at the given clocks."""
         command = layout.pack(layout.command(CONFIG), vector.command.fields())
         self.board.on_command(command, self.clock)
@@ -67,7 +79,8 @@ class Bench:
             if clocks is not None and number == len(clocks):
                 return
             self.clock = self.clock + 1 if clocks is None else clocks[number]
-            self.board.on_gradients(layout.pack_lanes(beat, CONFIG.gradient.width), self.clock)
+            payload = layout.pack_lanes(beat, CONFIG.gradient.width)
+            self.board.on_gradients(payload, self.clock, waited)
 
     def report(self, **changes):
         """Hand over the report that is due, or a changed one."""
@@ -182,7 +195,7 @@ def test_weights_must_be_read_after_a_reset(bench):
         bench.take(update(0, [16], rate=0, resolution=4))
 
 
-@pytest.mark.parametrize(("gap", "seen"), [(1, 1), (DISTANCE, 1), (DISTANCE + 1, 0)])
+@pytest.mark.parametrize(("gap", "seen"), [(1, 1), (DISTANCE - 1, 1), (DISTANCE + 1, 0)])
 def test_a_pair_of_bursts_counts_only_back_to_back(bench, gap, seen):
     bench.take(update(0, [1, 1], rate=0, resolution=4))
     bench.report()
@@ -192,6 +205,44 @@ def test_a_pair_of_bursts_counts_only_back_to_back(bench, gap, seen):
     for name in (Bin.SHARED_BEAT, Bin.RATE_CHANGED, Bin.RESOLUTION_CHANGED):
         assert bench.coverage.counts[name] == seen
     assert not bench.coverage.counts[Bin.SAME_ADDRESS]
+
+
+def test_a_shared_row_counts_only_without_a_wait(bench):
+    bench.take(update(0, [1, 1], rate=0, resolution=4))
+    bench.report()
+    bench.clock += 1
+    bench.take(update(2, [1, 1], rate=0, resolution=4), waited=1)
+    bench.report()
+    assert not bench.coverage.counts[Bin.SHARED_BEAT]
+
+
+@pytest.mark.parametrize(
+    ("base", "gap", "waited", "seen"),
+    [
+        *((3, DISTANCE, DISTANCE - age, age) for age in range(1, DISTANCE)),
+        (3, DISTANCE, 0, None),  # offered in the clock in which the lane was free again
+        (3, DISTANCE + 1, 2, None),  # something else held it up
+        (7, DISTANCE, 2, None),  # another row
+        (2, DISTANCE, 2, None),  # another lane
+    ],
+)
+def test_a_wait_is_for_the_beat_in_flight(bench, base, gap, waited, seen):
+    bench.take(update(3, [1], rate=0, resolution=4), clocks=[20])
+    bench.report()
+    bench.clock = 20 + gap - waited - 8  # the command was taken early enough
+    bench.take(update(base, [1], rate=0, resolution=4), clocks=[20 + gap], waited=waited)
+    bench.report()
+    names = hazards(DISTANCE)
+    expected = [0 if age != seen else 1 for age in range(1, DISTANCE)]
+    assert [bench.coverage.counts[name] for name in names] == expected
+
+
+def test_a_wait_with_a_late_command_counts_for_nothing(bench):
+    bench.take(update(3, [1], rate=0, resolution=4), clocks=[20])
+    bench.report()
+    bench.take(update(3, [1], rate=0, resolution=4), clocks=[20 + DISTANCE], waited=1)
+    bench.report()
+    assert not any(bench.coverage.counts[name] for name in hazards(DISTANCE))
 
 
 def test_gradients_of_a_beat_are_signed():

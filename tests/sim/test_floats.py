@@ -13,6 +13,7 @@ from upshift.config import UnitConfig
 from upshift.formats import Fixed, bfloat16, float32
 from upshift.optim import Band, QtSGD
 from upshift.report import UpdateReport
+from upshift_hw.units import timing_of
 from upshift_sim import ladder
 from upshift_sim.bench import runner
 from upshift_sim.bench.unit_bins import required
@@ -137,7 +138,7 @@ def test_benches_meet_all_that_floats_have(config, simulator, seed, tmp_path):
     result = runner.run(
         config, simulator, idle=True, stall=True, seed=seed, bursts=40, directory=tmp_path
     )
-    assert all(result.coverage[name] for name in required(config))
+    assert all(result.coverage[name] for name in required(config, timing_of(config).distance))
     assert result.coverage["signalling NaN"] > 1
 
 

@@ -3,7 +3,8 @@
 Each scenario starts with a quiet unit that was reset, and ends drained and counted, with every
 row that it may have changed read back. What it must have met on the way is decided by the
 coverage, not here. The scenarios in this file are about arithmetic; those about control are in
-`control`, those about weights that stream in `streaming`.
+`control`, those about beats that others are under way with in `underway`, those about weights
+that stream in `streaming`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from upshift.config import Holding
 from upshift.vectors import ends, initial_weights, standard, tie, update
-from upshift_sim.bench import control, streaming, vectors_file
+from upshift_sim.bench import control, streaming, underway, vectors_file
 from upshift_sim.bench.scoreboard import require
 from upshift_sim.bench.testbench import UnitBench
 from upshift_sim.bench.timing import check_clocks
@@ -80,6 +81,8 @@ SCENARIOS: dict[Holding, dict[str, Scenario]] = {
         standard_vectors,
         ties_and_ends,
         control.throughput,
+        underway.hazards_of_every_age,
+        underway.registers_in_bursts,
         control.host_accesses,
         control.reports_held_back,
         control.updates_held_back,
@@ -91,6 +94,7 @@ SCENARIOS: dict[Holding, dict[str, Scenario]] = {
         standard_vectors,
         ties_and_ends,
         streaming.throughput,
+        underway.registers_in_bursts,
         streaming.starved,
         streaming.rows_held_back,
         control.reports_held_back,

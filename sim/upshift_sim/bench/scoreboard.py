@@ -43,10 +43,14 @@ class Burst:
     beats: int
     """Beats that belong to it."""
     lanes: int
+    taken: int = 0
+    """When the command was taken."""
     words: list[int] = field(default_factory=list)
     """Raw gradients of all lanes of the beats taken."""
     clocks: list[int] = field(default_factory=list)
     """When each beat was taken."""
+    waited: list[int] = field(default_factory=list)
+    """Clocks for which each beat was offered before."""
     before: Raw = field(default_factory=lambda: np.zeros(0, np.int64))
     after: Raw = field(default_factory=lambda: np.zeros(0, np.int64))
     """Weights of an accepted update, before and after."""
@@ -63,6 +67,12 @@ class Burst:
     def addresses(self) -> range:
         """The weights that it updates."""
         return range(self.command.base, self.command.base + self.command.count)
+
+    def touched(self, beat: int) -> range:
+        """Return the weights that one of its beats updates."""
+        row = (self.command.base // self.lanes + beat) * self.lanes
+        addresses = self.addresses
+        return range(max(row, addresses.start), min(row + self.lanes, addresses.stop))
 
 
 Observer = Callable[[Burst, Mapping[str, int]], None]
@@ -163,11 +173,11 @@ class Scoreboard:
         wants_beats = command.operation == Operation.UPDATE and command.count
         beats = self.config.beats(command.base, command.count) if wants_beats else 0
         self.bursts += 1
-        self._filling.append(Burst(command, beats, self.config.lanes))
+        self._filling.append(Burst(command, beats, self.config.lanes, clock))
         self._execute()
 
-    def on_gradients(self, payload: int, clock: int) -> None:
-        """Take note of a gradient beat."""
+    def on_gradients(self, payload: int, clock: int, waited: int = 0) -> None:
+        """Take note of a gradient beat, which was offered for `waited` clocks before."""
         if not self._filling:
             raise MismatchError("a gradient beat was taken that no command asked for")
         if self._rows:
@@ -179,6 +189,7 @@ class Scoreboard:
             self._overtook = burst
         burst.words += unpack_words(self.config, payload)
         burst.clocks.append(clock)
+        burst.waited.append(waited)
         self._last_beat = clock
         if self.config.updates and not self.unit.refusal(burst.command):
             self._expect_update(burst)

@@ -131,14 +131,14 @@ class StreamedScoreboard(Scoreboard):
         row = np.array(layout.unpack_lanes(self.config, payload), np.int64)
         self._entered = clock, row
 
-    def on_gradients(self, payload: int, clock: int) -> None:
+    def on_gradients(self, payload: int, clock: int, waited: int = 0) -> None:
         """Take note of a gradient beat, and of what must become of its row."""
         if self._entered is None or self._entered[0] != clock:
             raise MismatchError("gradients were taken without a row")
         row, self._entered = self._entered[1], None
         burst = self._filling[0] if self._filling else None
         refused = burst is not None and bool(self.unit.refusal(burst.command))
-        super().on_gradients(payload, clock)
+        super().on_gradients(payload, clock, waited)
         assert burst is not None
         new = row if refused else updated(self.config, burst, row)[1]
         self._leaving.append((clock, refused, new.tolist()))

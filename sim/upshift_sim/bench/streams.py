@@ -105,6 +105,8 @@ class Monitor:
         There was a transfer in that clock.
     transfers : int
         Transfers since the beginning.
+    waited : int
+        Clocks for which what is offered was offered before.
     """
 
     def __init__(self, dut: object, name: str, listener: Listener):
@@ -113,7 +115,7 @@ class Monitor:
         self.valid_signal: Signal = getattr(dut, f"{name}__valid")
         self.ready_signal: Signal = getattr(dut, f"{name}__ready")
         self.valid = self.ready = self.transferred = False
-        self.transfers = 0
+        self.transfers = self.waited = 0
         self._listener = listener
         self._rule = StreamRule(name)
 
@@ -122,6 +124,7 @@ class Monitor:
         self.transferred = False
         if reset:
             self._rule.reset()
+            self.waited = 0
             return
         self.valid = bool(read(self.valid_signal, f"{self.name}__valid"))
         self.ready = bool(read(self.ready_signal, f"{self.name}__ready"))
@@ -131,6 +134,7 @@ class Monitor:
             self.transferred = True
             self.transfers += 1
             self._listener(payload, clock)
+        self.waited = self.waited + 1 if self.valid and not self.ready else 0
 
 
 class Feed(Protocol):

@@ -14,16 +14,17 @@ from typing import Any
 
 from upshift import layout, registers
 from upshift.formats import Raw
+from upshift.report import Refusal
 from upshift.vectors import Vector, beats
 from upshift_sim.bench.case import UnitCase
 from upshift_sim.bench.scoreboard import Burst, MismatchError, Scoreboard
 from upshift_sim.bench.streams import Feed, Monitor, Sink, Source, no_pauses, random_pauses, read
-from upshift_sim.bench.unit_bins import Bin, UnitCoverage
+from upshift_sim.bench.unit_bins import COUNTED, Bin, UnitCoverage
 
 PATIENCE = 500
 """Clocks without any transfer after which a unit that owes something is called stuck."""
 
-COUNTERS = ("clocks", "beats", "stalls", "waits")
+COUNTERS = (*COUNTED,)
 
 
 class UnitBench:
@@ -67,10 +68,12 @@ class UnitBench:
         self._blocked: Counter[Bin] = Counter()
         self._beats_sent = 0
         self._beats_counted = 0
+        self._without_work = 0
+        self._counts: dict[str, tuple[int, int]] = {}
 
         self.scoreboard = board = self._scoreboard()
         self._commands = Monitor(dut, "i_command", board.on_command)
-        self._gradients = Monitor(dut, "i_gradients", board.on_gradients)
+        self._gradients = Monitor(dut, "i_gradients", self._on_gradients)
         self._reports = Monitor(dut, "o_report", board.on_report)
         self.commands = self._source(self._commands, layout.width(layout.command(config)))
         self.gradients = self._source(self._gradients, layout.width(layout.gradients(config)))
@@ -105,6 +108,9 @@ class UnitBench:
 
     def _source(self, monitor: Monitor, bits: int) -> Source:
         return Source(monitor, self._pauses(self.case.idle), lambda: self.rng.getrandbits(bits))
+
+    def _on_gradients(self, payload: int, clock: int) -> None:
+        self.scoreboard.on_gradients(payload, clock, self._gradients.waited)
 
     def _on_access(self, payload: int, clock: int) -> None:
         write = layout.unpack(layout.access(self.config), payload)["write"]
@@ -143,6 +149,8 @@ class UnitBench:
 
     def _watch(self) -> None:
         """Recognize what is seen only by looking at several streams at once."""
+        if not self.scoreboard.wanting:
+            self._without_work = self.clock
         self._watch_stop(Bin.REPORTS_HELD, self._commands, self._reports)
         if self.config.updates:
             self._watch_stop(Bin.UPDATES_HELD, self._gradients, self._updates)
@@ -279,15 +287,29 @@ class UnitBench:
         """Return what the bus reads at an address."""
         self._dut.bus__address.value = address
         await self.cycle()
+        self._observe_bus(Bin.READ_IN_BURST, Bin.READ_BETWEEN)
         await self.cycle()
         return read(self._dut.bus__read_data, "bus__read_data")
+
+    def _observe_bus(self, in_burst: Bin, between: Bin) -> None:
+        """Count a bus access in this clock."""
+        if self.scoreboard.in_progress(self.clock):
+            self.coverage.hit(in_burst)
+        elif not self.scoreboard.wanting:
+            self.coverage.hit(between)
 
     async def read_register(self, name: str, field: str = "value") -> int:
         """Return a field of a register."""
         register = registers.BY_NAME[name]
         word = await self.read_address(register.address)
         found = next(f for f in register.fields if f.name == field)
-        return word >> found.offset & ((1 << found.width) - 1)
+        value = word >> found.offset & ((1 << found.width) - 1)
+        if name in COUNTED:
+            clock, before = self._counts.get(name, (0, value))
+            if value > before and clock > self._without_work:
+                self.coverage.hit(COUNTED[name])
+            self._counts[name] = self.clock, value
+        return value
 
     async def write_register(self, name: str, word: int) -> None:
         """Write a register."""
@@ -296,6 +318,26 @@ class UnitBench:
         self._dut.bus__write_enable.value = 1
         await self.cycle()
         self._dut.bus__write_enable.value = 0
+
+    async def clear_error(self, cause: Refusal) -> None:
+        """Clear a cause that the error register shows, and no other.
+
+        Raises
+        ------
+        MismatchError
+            If it was not shown, or if something else is shown then.
+        """
+        shown = await self.read_register("error", "refusal")
+        await self.write_register("error", cause)
+        self._observe_bus(Bin.CLEARED_IN_BURST, Bin.CLEARED_BETWEEN)
+        left = await self.read_register("error", "refusal")
+        if not shown & cause or left != shown & ~cause:
+            raise MismatchError(f"error was {shown:#x}, {left:#x} after clearing {cause!r}")
+
+    @property
+    def beats_taken(self) -> int:
+        """Gradient beats taken since the last reset."""
+        return self._gradients.transfers - self._beats_counted
 
     async def counters(self) -> dict[str, int]:
         """Return the counters, once they have caught up with what has been."""
@@ -306,10 +348,9 @@ class UnitBench:
     async def check_counters(self) -> None:
         """Check that the counters add up; they count from the last reset."""
         found = await self.counters()
-        beats_taken = self._gradients.transfers - self._beats_counted
         if found["clocks"] != found["beats"] + found["stalls"] + found["waits"]:
             raise MismatchError(f"clocks are not beats, stalls and waits: {found}")
-        if found["beats"] != beats_taken:
-            raise MismatchError(f"{beats_taken} beats were taken, counted were {found}")
+        if found["beats"] != self.beats_taken:
+            raise MismatchError(f"{self.beats_taken} beats were taken, counted were {found}")
         if found["waits"] > (self.case.distance - 1) * found["beats"]:
             raise MismatchError(f"more than {self.case.distance - 1} waits per beat: {found}")

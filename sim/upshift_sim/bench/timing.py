@@ -51,14 +51,12 @@ def expected_clocks(
 def _touched(config: UnitConfig, burst: Burst) -> Iterator[list[int]]:
     """Yield the addresses that each beat of a burst keeps from others."""
     first = burst.command.base // config.lanes
-    for row in range(first, first + burst.beats):
+    for beat in range(burst.beats):
         if config.memory == "streamed":
-            start = row % config.rows * config.lanes
+            start = (first + beat) % config.rows * config.lanes
             yield [*range(start, start + config.lanes)]
         else:
-            lanes = range(row * config.lanes, (row + 1) * config.lanes)
-            accepted = not burst.report["refusal"]
-            yield [address for address in lanes if accepted and address in burst.addresses]
+            yield [] if burst.report["refusal"] else [*burst.touched(beat)]
 
 
 def check_clocks(config: UnitConfig, bursts: Sequence[Burst], distance: int) -> int:

@@ -39,7 +39,7 @@ class Bin(enum.StrEnum):
     UNALIGNED_BASE = "base within a row"
     UNALIGNED_COUNT = "count that is no multiple of the lanes"
     SAME_ADDRESS = "back to back on the same address"
-    SHARED_BEAT = "back to back in one row, no lane shared"
+    SHARED_BEAT = "back to back in one row, no lane shared, without a wait"
     RESOLUTION_CHANGED = "back to back at another resolution"
     RATE_CHANGED = "back to back at another rate"
     FLOOR_RAISED = "floor raised"
@@ -59,6 +59,14 @@ class Bin(enum.StrEnum):
     WEIGHTS_STARVED = "gradients waited for their row"
     ROWS_REFUSED = "rows of a refused burst came back"
     RESET_WITH_ROWS = "reset with rows under way"
+    READ_IN_BURST = "register read while beats were under way"
+    READ_BETWEEN = "register read between bursts, nothing under way"
+    CLEARED_IN_BURST = "error cleared while beats were under way"
+    CLEARED_BETWEEN = "error cleared between bursts, nothing under way"
+    COUNTED_CLOCKS = "clocks read while they were counted"
+    COUNTED_BEATS = "beats read while they were counted"
+    COUNTED_STALLS = "stalls read while they were counted"
+    COUNTED_WAITS = "waits read while they were counted"
     NEGATIVE_ZERO = "negative zero"
     SUBNORMAL_POSITIVE = "positive subnormal gradient"
     SUBNORMAL_NEGATIVE = "negative subnormal gradient"
@@ -86,7 +94,20 @@ FLOATING = {
     Bin.NONFINITE_ONLY,
 }
 """What only floating-point gradients can be."""
-RESIDENT = {Bin.HOST_READ_WAITED, Bin.HOST_WRITE_WAITED, Bin.SAME_ADDRESS, Bin.SHARED_BEAT}
+COUNTED = {
+    "clocks": Bin.COUNTED_CLOCKS,
+    "beats": Bin.COUNTED_BEATS,
+    "stalls": Bin.COUNTED_STALLS,
+    "waits": Bin.COUNTED_WAITS,
+}
+"""The counters, and the bin of each."""
+RESIDENT = {
+    Bin.HOST_READ_WAITED,
+    Bin.HOST_WRITE_WAITED,
+    Bin.SAME_ADDRESS,
+    Bin.SHARED_BEAT,
+    Bin.COUNTED_WAITS,
+}
 """What only units that hold their weights meet: others are never given a row under way."""
 STREAMED = {
     Bin.ROWS_HELD,
@@ -106,9 +127,34 @@ _REFUSED = {
 }
 
 
-def required(config: UnitConfig) -> set[Bin]:
-    """Return the bins that a bench of `config` must fill."""
-    bins = set(Bin)
+_PREPARED = 8
+"""Clocks after its command was taken in which a burst is ready to start, if nothing else was."""
+
+
+def hazards(distance: int) -> list[str]:
+    """Return a bin for each age at which a beat can meet one in flight, the youngest first.
+
+    Parameters
+    ----------
+    distance : int
+        Clocks from a beat to the first that may touch its lanes again.
+    """
+    return [
+        f"lane touched by the beat {age} clocks before: waited {distance - age} clocks"
+        for age in range(1, distance)
+    ]
+
+
+def required(config: UnitConfig, distance: int) -> set[str]:
+    """Return the bins that a bench of `config` must fill.
+
+    Parameters
+    ----------
+    config : UnitConfig
+    distance : int
+        As for `hazards`.
+    """
+    bins: set[str] = {*Bin}
     weight = config.weight
     low, high = ends(config)
 
@@ -140,7 +186,7 @@ def required(config: UnitConfig) -> set[Bin]:
     # No row is under way twice, so that few rows never fill the unit.
     drop({Bin.ROWS_HELD}, unless=config.rows >= 32)
     drop({Bin.UPDATES_HELD}, unless=config.updates)
-    return bins
+    return bins.union(hazards(distance)) if config.memory == "resident" else bins
 
 
 class UnitCoverage(Coverage):
@@ -150,18 +196,21 @@ class UnitCoverage(Coverage):
     ----------
     config : UnitConfig
     distance : int
-        Clocks within which a burst that follows another meets its writes in flight.
+        Clocks from a beat to the first that may have what it wrote.
     """
 
     def __init__(self, config: UnitConfig, distance: int):
-        super().__init__(required(config))
+        super().__init__(required(config, distance))
+        self._hazards = hazards(distance)
         self._config = config
         self._distance = distance
         self._previous: Burst | None = None
+        self._touched: dict[int, int] = {}
 
     def forget(self) -> None:
-        """Forget the burst before, because a reset came between."""
+        """Forget the bursts before, because a reset came between."""
         self._previous = None
+        self._touched.clear()
 
     def observe(self, burst: Burst, report: Mapping[str, int]) -> None:
         """Look at a burst and the unit's report of it."""
@@ -177,6 +226,8 @@ class UnitCoverage(Coverage):
         self._observe_shape(burst)
         if self._previous is not None:
             self._observe_pair(self._previous, burst)
+        if self._config.memory == "resident":
+            self._observe_hazards(burst)
         self._previous = burst
 
     def _observe_words(self, burst: Burst, report: Mapping[str, int]) -> None:
@@ -252,15 +303,31 @@ class UnitCoverage(Coverage):
             self.hit(Bin.UNALIGNED_COUNT)
 
     def _observe_pair(self, before: Burst, after: Burst) -> None:
-        if after.clocks[0] - before.clocks[-1] > self._distance:
+        clocks = after.clocks[0] - before.clocks[-1]
+        if clocks > self._distance:
             return
         lanes = self._config.lanes
         first, second = before.command, after.command
         if set(before.addresses) & set(after.addresses):
             self.hit(Bin.SAME_ADDRESS)
-        elif before.addresses[-1] // lanes == after.addresses[0] // lanes:
+        elif (
+            before.addresses[-1] // lanes == after.addresses[0] // lanes
+            and clocks < self._distance
+            and not after.waited[0]
+        ):
             self.hit(Bin.SHARED_BEAT)
         if first.resolution != second.resolution:
             self.hit(Bin.RESOLUTION_CHANGED)
         if first.rate != second.rate:
             self.hit(Bin.RATE_CHANGED)
+
+    def _observe_hazards(self, burst: Burst) -> None:
+        """Recognize beats that waited for a lane in flight, and for nothing else."""
+        for beat, (clock, waited) in enumerate(zip(burst.clocks, burst.waited, strict=True)):
+            touched = burst.touched(beat)
+            before = max((self._touched[a] for a in touched if a in self._touched), default=None)
+            started = clock - waited  # but for what was in flight
+            prepared = started - burst.taken >= _PREPARED
+            if waited and prepared and before is not None and clock - before == self._distance:
+                self.hit(self._hazards[started - before - 1])
+            self._touched.update(dict.fromkeys(touched, clock))
