@@ -24,7 +24,7 @@ async def hazards_of_every_age(bench: UnitBench) -> None:
     """Let beats meet one in flight at every age, with other beats between and without."""
     before = (await bench.counters())["waits"]
     for age, name in enumerate(hazards(bench.case.distance), 1):
-        for between in {0, age - 1 if bench.config.rows >= age else 0}:
+        for between in sorted({0, age - 1 if bench.config.rows >= age else 0}):
             seen = bench.coverage.counts[name]
             for _ in range(TRIES):
                 await _meet(bench, age, between)

@@ -134,15 +134,14 @@ _PREPARED = 8
 def hazards(distance: int) -> list[str]:
     """Return a bin for each age at which a beat can meet one in flight, the youngest first.
 
+    The age is that of the beat in flight when the other could have started but for it, in clocks.
+
     Parameters
     ----------
     distance : int
         Clocks from a beat to the first that may touch its lanes again.
     """
-    return [
-        f"lane touched by the beat {age} clocks before: waited {distance - age} clocks"
-        for age in range(1, distance)
-    ]
+    return [f"hazard of age {age}, wait of {distance - age}" for age in range(1, distance)]
 
 
 def required(config: UnitConfig, distance: int) -> set[str]:
