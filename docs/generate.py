@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from parts import boards, faults, formal, link, measured, pays, policies, sweep, waves
+from parts import axi_waves, boards, faults, formal, link, measured, pays, policies, sweep, waves
 
 from upshift import layout, registers, tables
 from upshift.config import UnitConfig
@@ -253,6 +253,11 @@ def pages(directory: Path, parts: dict[str, str]) -> dict[Path, str]:
     return found
 
 
+def images() -> dict[str, str]:
+    """Return the SVG of every diagram that is drawn from a simulation, by its file name."""
+    return waves.images() | axi_waves.images()
+
+
 def _paths(directory: Path) -> list[Path]:
     readme = directory.parent / "README.md"
     return sorted(directory.glob("*.md")) + ([readme] if readme.exists() else [])
@@ -261,7 +266,7 @@ def _paths(directory: Path) -> list[Path]:
 def stale(directory: Path = DOCS) -> list[Path]:
     """Return the pages and diagrams whose quick parts are not what the code says."""
     wanted = pages(directory, {name: make() for name, make in QUICK.items()})
-    wanted |= {directory / "images" / name: svg for name, svg in waves.images().items()}
+    wanted |= {directory / "images" / name: svg for name, svg in images().items()}
     return [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
 
 
@@ -281,7 +286,7 @@ def write(directory: Path, names: list[str]) -> None:
             path.write_text(page)
         print(f"{time.perf_counter() - clock:6.1f} s  {name}")
     if not names:
-        for name, svg in waves.images().items():
+        for name, svg in images().items():
             (directory / "images" / name).write_text(svg)
 
 

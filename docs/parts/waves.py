@@ -166,10 +166,15 @@ text { font-family: Helvetica, Arial, sans-serif; font-size: 12px; fill: #1f2933
 """
 
 
-def draw(trace: Trace, names: list[str], title: str, mark: str | None = None) -> str:
-    """Return an SVG with one row per signal; clocks in which `mark` is 1 are shaded."""
+def draw(
+    trace: Trace, names: list[str], title: str, mark: str | None = None, cell: int = _CELL
+) -> str:
+    """Return an SVG with one row per signal; clocks in which `mark` is 1 are shaded.
+
+    A clock is `cell` pixels wide.
+    """
     clocks = len(next(iter(trace.values())))
-    width, height = _LABEL + clocks * _CELL + 16, _TOP + (len(names) + 1) * _ROW + 8
+    width, height = _LABEL + clocks * cell + 16, _TOP + (len(names) + 1) * _ROW + 8
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" role="img">',
@@ -178,45 +183,46 @@ def draw(trace: Trace, names: list[str], title: str, mark: str | None = None) ->
         'fill="#fbfcfe" stroke="#cbd5e1"/>',
     ]
     for clock in range(clocks):
-        x = _LABEL + clock * _CELL
+        x = _LABEL + clock * cell
         if mark and trace[mark][clock]:
             parts.append(
-                f'<rect class="mark" x="{x}" y="{_TOP - 8}" width="{_CELL}" '
+                f'<rect class="mark" x="{x}" y="{_TOP - 8}" width="{cell}" '
                 f'height="{height - _TOP}"/>'
             )
-        parts.append(f'<text class="clock" x="{x + _CELL / 2:g}" y="20">{clock}</text>')
+        parts.append(f'<text class="clock" x="{x + cell / 2:g}" y="20">{clock}</text>')
         parts.append(f'<path class="grid" d="M{x} {_TOP - 8}V{height - 8}"/>')
-    parts.append(_clock_row(clocks))
+    parts.append(_clock_row(clocks, cell))
     for number, name in enumerate(names, 1):
         y = _TOP + number * _ROW
         parts.append(f'<text class="name" x="{_LABEL - 12}" y="{y + 15}">{escape(name)}</text>')
         values = trace[name]
-        parts.append(_bit(values, y) if set(values) <= {0, 1} else _bus(values, y))
+        bits = set(values) <= {0, 1}
+        parts.append(_bit(values, y, cell) if bits else _bus(values, y, cell))
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _clock_row(clocks: int) -> str:
-    high, low, half = _TOP + 3, _TOP + 21, _CELL // 2
+def _clock_row(clocks: int, cell: int) -> str:
+    high, low, half = _TOP + 3, _TOP + 21, cell // 2
     path = f"M{_LABEL} {low}" + "".join(
-        f"V{high}h{half}V{low}h{_CELL - half}" for _ in range(clocks)
+        f"V{high}h{half}V{low}h{cell - half}" for _ in range(clocks)
     )
     label = f'<text class="name" x="{_LABEL - 12}" y="{_TOP + 15}">clk</text>'
     return f'{label}<path class="wave" d="{path}"/>'
 
 
-def _bit(values: list[int], y: int) -> str:
+def _bit(values: list[int], y: int, cell: int) -> str:
     levels = [y + 3 if value else y + 21 for value in values]
-    path = f"M{_LABEL} {levels[0]}" + "".join(f"V{level}h{_CELL}" for level in levels)
+    path = f"M{_LABEL} {levels[0]}" + "".join(f"V{level}h{cell}" for level in levels)
     return f'<path class="wave" d="{path}"/>'
 
 
-def _bus(values: list[Any], y: int) -> str:
+def _bus(values: list[Any], y: int, cell: int) -> str:
     parts = []
     start = 0
     for clock in range(1, len(values) + 1):
         if clock < len(values) and values[clock] == values[start]:
             continue
-        left, right = _LABEL + start * _CELL, _LABEL + clock * _CELL
+        left, right = _LABEL + start * cell, _LABEL + clock * cell
         middle, value = y + 12, values[start]
         if value is None:
             parts.append(f'<path class="wave" d="M{left} {middle}H{right}"/>')

@@ -63,6 +63,7 @@ def test_quick_parts_are_current(generate):
         ("unit.md", "| 26:14 | `count` |", "| 27:14 | `count` |"),
         ("formats.md", "| 2.5 | 3 |", "| 2.5 | 2 |"),
         ("images/timing-hazard.svg", "B0", "B1"),
+        ("images/timing-axi.svg", "A1", "A2"),
     ],
 )
 def test_a_stale_part_is_noticed(generate, tmp_path, name, old, new):
