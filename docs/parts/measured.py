@@ -56,6 +56,33 @@ def area_table(configs: list[UnitConfig]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def shell_area(config: UnitConfig) -> dict[str, dict[str, int]]:
+    """Return what a unit and the same unit behind AXI need on an ECP5, and the difference."""
+    cells = {
+        "unit": synthesis.cells(export.to_verilog(config), "ecp5"),
+        "unit behind AXI": synthesis.cells(export.axi_verilog(config), "ecp5", top=export.AXI_TOP),
+    }
+    area = {
+        name: {
+            "LUT4 + 2 CCU2C": found["LUT4"] + 2 * found["CCU2C"],
+            "flip-flops": found["TRELLIS_FF"],
+            "distributed RAM": found.get("TRELLIS_DPR16X4", 0),
+        }
+        for name, found in cells.items()
+    }
+    unit, whole = area.values()
+    return area | {"shell": {kind: whole[kind] - unit[kind] for kind in unit}}
+
+
+def shell_table(area: dict[str, dict[str, int]]) -> str:
+    """Return what `shell_area` has found as a table."""
+    kinds = list(area["shell"])
+    lines = [f"| | {' | '.join(kinds)} |", f"|---|{'---:|' * len(kinds)}"]
+    for name, found in area.items():
+        lines.append(f"| {name} | {' | '.join(str(found[kind]) for kind in kinds)} |")
+    return "\n".join(lines) + "\n"
+
+
 def command_output(*arguments: str) -> str:
     """Return what an `upshift` command prints, and insist that it succeeds."""
     code = "import sys; from upshift import cli; sys.exit(cli.main(sys.argv[1:]))"
