@@ -23,7 +23,7 @@ def counters(config: UnitConfig) -> Claims:
     transfer = control.passes("i_gradients")
     events = {
         "clocks": sequencer.counting,
-        "beats": transfer,
+        "beats": sequencer.taken,
         "stalls": sequencer.stalled,
         "waits": sequencer.waiting,
     }
@@ -38,15 +38,18 @@ def counters(config: UnitConfig) -> Claims:
         if name != "waits" or sequencer.distance > 1:
             claims.cover(name, shown & (counted == 2))
 
-    causes = (transfer, sequencer.stalled, sequencer.waiting)
+    # The sequencer says what it did a clock later.
+    causes = (sequencer.taken, sequencer.stalled, sequencer.waiting)
     claims.claim("each clock has one cause", sum(causes) == sequencer.counting)
-    claims.claim("a wait has its gradient", ~sequencer.waiting | gradients.valid & ~gradients.ready)
+    claims.claim("what is taken has passed", sequencer.taken == claims.past(transfer, 1))
+    held_up = named(claims, gradients.valid & ~gradients.ready, "held_up")
+    claims.claim("a wait has its gradient", ~sequencer.waiting | claims.past(held_up, 1))
     inside = Signal()  # a burst has begun and not ended
     with control.m.If(datapath.valid):
         control.m.d.sync += inside.eq(~datapath.beat.last)
     claims.claim(
         "inside a burst every clock is accounted for",
-        ~inside | (transfer == ~(sequencer.stalled | sequencer.waiting)),
+        ~claims.past(inside, 1) | (sequencer.taken == ~(sequencer.stalled | sequencer.waiting)),
     )
     return claims
 
@@ -77,4 +80,4 @@ def counting(count: int, width: int) -> Claims:
 
 def _settles(counters: Counters) -> int:
     """Return after how many clocks an event is in what its counter shows."""
-    return int(counters.count + 2)
+    return int(counters.count + 3)
