@@ -16,6 +16,7 @@ _RTLIL_MODULE = re.compile(
     r"^((?:attribute [^\n]*\n)*)module \\(\S+)\n(.*?)^end\n", re.MULTILINE | re.DOTALL
 )
 _RTLIL_PORT = re.compile(r"^(  wire .*(?:input|output) )\d+(  ?(?:signed )?\\(\S+))$", re.MULTILINE)
+_NUMBER = re.compile(r"\d+(?=\.|$)")
 _RTLIL_CELL = re.compile(r"^(  cell \\)(\S+)", re.MULTILINE)
 _VERILOG_MODULE = re.compile(
     r"^module (\S+) ?\((.*?)\);\n(.*?)^endmodule\n", re.MULTILINE | re.DOTALL
@@ -28,6 +29,7 @@ def tidy_rtlil(text: str) -> str:
     """Return RTLIL with identical modules merged, modules plainly named and ports in order."""
     modules = {name: body for _, name, body in _RTLIL_MODULE.findall(text)}
     names = _plain_names(modules)
+    text = _RTLIL_CELL.sub(lambda cell: cell[1] + names.get(cell[2], cell[2]), text)
     written: dict[str, str] = {}
 
     def one(match: re.Match[str]) -> str:
@@ -39,21 +41,29 @@ def tidy_rtlil(text: str) -> str:
         written[names[name]] = body
         return f"{attributes}module \\{names[name]}\n{_order_ports(body)}end\n"
 
-    text = _RTLIL_MODULE.sub(one, text)
-    return _RTLIL_CELL.sub(lambda cell: cell[1] + names.get(cell[2], cell[2]), text)
+    return _RTLIL_MODULE.sub(one, text)
 
 
 def _plain_names(modules: dict[str, str]) -> dict[str, str]:
-    """Return a new name for each module; ``x0``, ``x1``, ... all become ``x`` if identical."""
-    bodies = defaultdict(set)
+    """Return a new name for each module; ``x0``, ``x1``, ... all become ``x`` if identical.
+
+    They are if what is in them is, ``x0.y`` and ``x1.y`` and so on.
+    """
+    bodies, parts = defaultdict(set), defaultdict(set)
     for name, body in modules.items():
-        bodies[name.rstrip("0123456789")].add(body)
-    stems = {stem for stem, alike in bodies.items() if len(alike) == 1}
-    names = {}
-    for name in modules:
-        stem = name.rstrip("0123456789")
-        names[name] = (stem if stem in stems else name).replace(".", "_")
-    return names
+        used = [cell for _, cell in _RTLIL_CELL.findall(body) if cell in modules]
+        parts[_stem(name)].update(map(_stem, used))
+        bodies[_stem(name)].add(_RTLIL_CELL.sub(lambda cell: cell[1] + _stem(cell[2]), body))
+    alike = {stem for stem, found in bodies.items() if len(found) == 1}
+    while some := {stem for stem in alike if not parts[stem] <= alike}:
+        alike -= some
+    return {
+        name: (_stem(name) if _stem(name) in alike else name).replace(".", "_") for name in modules
+    }
+
+
+def _stem(name: str) -> str:
+    return _NUMBER.sub("", name)
 
 
 def _order_ports(body: str) -> str:
