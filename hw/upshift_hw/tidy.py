@@ -99,6 +99,8 @@ def _unescape(text: str) -> str:
     plain = {}
     for name in dict.fromkeys(_ESCAPED.findall(text)):
         plain[name] = re.sub(r"\W+", "_", name).strip("_")
+        if plain[name][0].isdigit():
+            plain[name] = f"_{plain[name]}"
         while plain[name] in taken:
             plain[name] += "_"
         taken.add(plain[name])

