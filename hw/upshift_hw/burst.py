@@ -68,6 +68,7 @@ class BurstSequencer(wiring.Component):
     -------
     command : In(stream)
         Commands, up to seven of which are held: three are checked, four have their beats in line.
+        Gaps between them take places as well, so at least two are.
     gradient_valid : In, gradient_ready : Out
         Handshake of the gradient stream, whose payload does not pass through here.
     valid, beat, rate, resolution : Out
