@@ -94,7 +94,7 @@ _VARIED: dict[str, tuple[dict[str, Any], ...]] = {
         {"lanes": 2, "gradient": "float32"},
         {"lanes": 8, "gradient": "bfloat16", **_DEFAULT},
     ),
-    "pipelines": tuple({"lanes": 4, "pipeline": clocks} for clocks in (4, 5, 6, 7, 9)),
+    "pipelines": tuple({"lanes": 4, "pipeline": clocks} for clocks in (4, 5, 6, 7, 8, 9)),
     "depths": ({"lanes": 4, "depth": 512}, {"lanes": 4, "depth": 16384}),
     "streams": (
         {"lanes": 1, "memory": "streamed"},
@@ -136,5 +136,5 @@ def _lessons() -> Iterator[Setting]:
     yield from _EXTRA
 
 
-LESSONS = tuple(_lessons())
+LESSONS = tuple(dict.fromkeys(_lessons()))
 """What the model learns from, beside the targets."""
