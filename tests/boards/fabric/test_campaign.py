@@ -83,7 +83,7 @@ def test_the_tools_measure_the_unit_alone(name, own_cache, tmp_path):
     alone = json.loads((tmp_path / "cells.json").read_text())["design"]["num_cells_by_type"]
     lut = sum(n for kind, n in alone.items() if kind.endswith("LUT4"))
     flip_flops = sum(n for kind, n in alone.items() if kind.startswith(("SB_DFF", "TRELLIS_FF")))
-    assert point["cells"]["LUT"] == pytest.approx(lut, rel=0.05)
+    assert point["cells"]["LUT"] == pytest.approx(lut, rel=0.1)
     assert point["cells"]["flip-flops"] == flip_flops
     assert point["cells"]["DSP"] == 0
     assert max(lut, flip_flops * (part.family == "ice40")) <= point["logic"] < lut + flip_flops
