@@ -63,9 +63,8 @@ class Part:
         return f"{self.family}-{self.grade}" if self.family == "ecp5" else self.name
 
 
-def _weight(timing: int) -> tuple[str, str]:
-    """Return the option that weighs timing against the length of wires; 10 if left out."""
-    return "--placer-heap-timingweight", str(timing)
+_TIMING = ("--placer-heap-timingweight", "70")
+"""The placer weighs timing against the length of wires, by default with 10."""
 
 
 def _ecp5(name: str, grade: int, resources: tuple[int, int]) -> Part:
@@ -80,7 +79,7 @@ def _ecp5(name: str, grade: int, resources: tuple[int, int]) -> Part:
         options=(
             *(f"--{name}k", "--package", "CABGA381", "--speed", str(grade)),
             "--lpf-allow-unconstrained",
-            *_weight(30),
+            *_TIMING,
         ),
         clock=200,
         logic=resources[0],
@@ -102,7 +101,7 @@ def _ice40(name: str, package: str, clock: float, resources: tuple[int, int]) ->
             "--package",
             package.lower(),
             "--pcf-allow-unconstrained",
-            *_weight(70),
+            *_TIMING,
         ),
         clock=clock,
         logic=resources[0],

@@ -70,7 +70,7 @@ TARGETS = (
     Target(setting("hx8k", SEEDS), clock=150),
     Target(setting("hx8k", SEEDS[:3], **_DEFAULT)),
     Target(setting("up5k", SEEDS), clock=60),
-    Target(setting("ecp5-85f-6", SEEDS[:3], lanes=32), clock=150, logic=195),
+    Target(setting("ecp5-85f-6", SEEDS[:2], lanes=32), clock=150, logic=195),
     Target(setting("gw1n-9c", SEEDS[:3])),
     Target(setting("gw2a-18", SEEDS[:3])),
 )
