@@ -63,8 +63,9 @@ class Part:
         return f"{self.family}-{self.grade}" if self.family == "ecp5" else self.name
 
 
-_TIMING = ("--placer-heap-timingweight", "70")
-"""The placer weighs timing against the length of wires, by default with 10."""
+def _weight(timing: int) -> tuple[str, str]:
+    """Return the option that weighs timing against the length of wires; 10 if left out."""
+    return "--placer-heap-timingweight", str(timing)
 
 
 def _ecp5(name: str, grade: int, resources: tuple[int, int]) -> Part:
@@ -79,7 +80,7 @@ def _ecp5(name: str, grade: int, resources: tuple[int, int]) -> Part:
         options=(
             *(f"--{name}k", "--package", "CABGA381", "--speed", str(grade)),
             "--lpf-allow-unconstrained",
-            *_TIMING,
+            *_weight(30),
         ),
         clock=200,
         logic=resources[0],
@@ -101,7 +102,7 @@ def _ice40(name: str, package: str, clock: float, resources: tuple[int, int]) ->
             "--package",
             package.lower(),
             "--pcf-allow-unconstrained",
-            *_TIMING,
+            *_weight(70),
         ),
         clock=clock,
         logic=resources[0],
