@@ -25,7 +25,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from parts import axi_waves, boards, faults, formal, link, measured, pays, policies, sweep, waves
+from parts import (
+    axi_waves,
+    boards,
+    fabric,
+    faults,
+    formal,
+    link,
+    measured,
+    pays,
+    policies,
+    sweep,
+    waves,
+)
 
 from upshift import layout, registers, tables
 from upshift.config import UnitConfig
@@ -152,6 +164,11 @@ QUICK: dict[str, Callable[[], str]] = {
     "board-notes": boards.notes,
     "faults": faults.table,
     "proofs": formal.table,
+    "fabric-targets": fabric.targets,
+    "fabric-paths": fabric.paths,
+    "fabric-pipelines": fabric.pipelines,
+    "fabric-parts": fabric.part_names,
+    "estimate-errors": fabric.errors,
     "frames": link.tables,
     "exchange": link.example,
 }

@@ -91,6 +91,7 @@ def area_terms(config: UnitConfig) -> dict[str, float]:
         "gradient bit": lanes * gradient,
         "shifter": lanes * _shifter(config),
         "register bit": lanes * weight * (config.pipeline - 4),
+        "clamped bit": lanes * weight * (config.pipeline < 8),
         "float lane": lanes * (not fixed),
         "float bit": lanes * gradient * (not fixed),
         "streamed bit": lanes * weight * (not resident),
@@ -112,7 +113,7 @@ def period_terms(part: Part, config: UnitConfig) -> dict[str, float]:
         "streamed": not resident,
         "RAM without its output register": slow_ram,
         "depth": math.log2(config.rows),
-        "short pipeline": max(7 - config.pipeline, 0),
+        "short pipeline": max(8 - config.pipeline, 0),
     }
 
 

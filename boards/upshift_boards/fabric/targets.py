@@ -44,13 +44,13 @@ class Target:
     setting : Setting
     clock : float or None
         MHz that the worst seed must reach; None if it is only reported.
-    logic : float or None
-        Cells per lane that the unit must stay below.
+    tables : float or None
+        Look-up tables per lane, those of carry cells included, that it must stay below.
     """
 
     setting: Setting
     clock: float | None = None
-    logic: float | None = None
+    tables: float | None = None
 
 
 def setting(part: str, seeds: tuple[int, ...] = (1,), **unit: Any) -> Setting:
@@ -63,14 +63,14 @@ def setting(part: str, seeds: tuple[int, ...] = (1,), **unit: Any) -> Setting:
 _DEFAULT = {"weight": "18.16", "max_rate": 31}
 
 TARGETS = (
-    Target(setting("ecp5-25f-6", SEEDS), clock=200, logic=195),
-    Target(setting("ecp5-25f-6", SEEDS, memory="streamed"), clock=200, logic=195),
+    Target(setting("ecp5-25f-6", SEEDS), clock=200, tables=195),
+    Target(setting("ecp5-25f-6", SEEDS, memory="streamed"), clock=200, tables=195),
     Target(setting("ecp5-25f-6", SEEDS[:3], **_DEFAULT)),
     Target(setting("ecp5-25f-6", SEEDS[:3], **_DEFAULT, memory="streamed")),
     Target(setting("hx8k", SEEDS), clock=150),
     Target(setting("hx8k", SEEDS[:3], **_DEFAULT)),
     Target(setting("up5k", SEEDS), clock=60),
-    Target(setting("ecp5-85f-6", SEEDS[:2], lanes=32), clock=150, logic=195),
+    Target(setting("ecp5-85f-6", SEEDS[:2], lanes=32), clock=150, tables=195),
     Target(setting("gw1n-9c", SEEDS[:3])),
     Target(setting("gw2a-18", SEEDS[:3])),
 )
