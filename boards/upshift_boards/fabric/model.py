@@ -107,6 +107,7 @@ def period_terms(part: Part, config: UnitConfig) -> dict[str, float]:
     return {
         f"speed {part.speed}": 1,
         "lanes": math.log2(config.lanes),
+        "many lanes": max(math.log2(config.lanes / 8), 0),
         "weight width": math.log2(config.weight.width),
         "gradient width": math.log2(config.gradient.width) if fixed else 0,
         "float": not fixed,
