@@ -89,7 +89,7 @@ def test_every_marked_part_has_a_maker_and_every_part_is_used(generate, tmp_path
 
 def test_measured_parts_are_filled():
     text = "".join(page.read_text() for page in PAGES)
-    assert text.count("Measured on 20") == 9
+    assert text.count("Measured on 20") == 10
 
 
 def test_a_part_that_does_not_exist_is_refused(generate, tmp_path):
