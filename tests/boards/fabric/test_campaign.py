@@ -187,6 +187,9 @@ def test_a_point_is_that_of_the_unit_without_the_harness(fake, own_cache):
 # -- targets --------------------------------------------------------------------------------------
 
 
+CELLS = {"LUT": 180, "carry": 5, "DSP": 0}
+
+
 def point_of(target, seed, **values):
     return {
         "part": target.setting.part.name,
@@ -195,7 +198,7 @@ def point_of(target, seed, **values):
         "clock": 160.0,
         "logic": 190,
         "logic_available": 1000,
-        "cells": {"DSP": 0},
+        "cells": CELLS,
         "path": {},
         "versions": {},
         "date": "2026-11-22",
@@ -208,12 +211,13 @@ def point_of(target, seed, **values):
         ({}, "met"),
         ({"clock": 149.9}, "missed"),
         ({"clock": 150.0}, "met"),
-        ({"logic": 195}, "missed"),
-        ({"cells": {"DSP": 1}}, "missed"),
+        ({"cells": CELLS | {"carry": 7}}, "met"),
+        ({"cells": CELLS | {"LUT": 185}}, "missed"),
+        ({"cells": CELLS | {"DSP": 1}}, "missed"),
     ],
 )
 def test_the_worst_seed_decides(values, verdict):
-    target = Target(small(seeds=(1, 2)), clock=150, logic=195)
+    target = Target(small(seeds=(1, 2)), clock=150, tables=195)
     points = [point_of(target, 1), point_of(target, 2, **values)]
     assert results.judge(target, points)["verdict"] == verdict or "cells" in values
     points.reverse()
