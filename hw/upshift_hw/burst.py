@@ -139,63 +139,77 @@ class BurstSequencer(wiring.Component):
             Signal(_step_layout(self.config), name=name)
             for name in ("new", "second", "next", "current")
         ]
-        # The current beat starts as soon as gradients come; whatever comes, if there is one.
-        ready, easy = Signal(), Signal(init=1)
-        moves = Signal()
+        # Four times the same, near what it leads to: the line of beats, what is decided next, the
+        # registers of commands, and those of the burst. At reset, when there is no command, they
+        # differ, so that synthesis does not merge them.
+        may, must = Signal(), Signal()
+        due = Signal()  # there is a command, room for its report, and no burst in progress
+        ready, easy, moves = self._now(m, "beats", may, must, init=(0, 1))
+        *_, decide = self._now(m, "decision", may, must, init=(1, 0))
+        *_, command = self._now(m, "command", may, must, init=(0, 0))
+        *_, burst = self._now(m, "burst", may, must, init=(1, 1))
         m.d.comb += [
             self.gradient_ready.eq(ready),
-            moves.eq(easy | (ready & self.gradient_valid)),
             self.valid.eq(moves & current.present),
             self.starting.eq(ready | (easy & current.present)),
             *(self.beat[name].eq(current[name]) for name in beat_layout(self.config).members),
             self.rate.eq(current.rate),
             self.resolution.eq(current.resolution),
+            checker.take.eq(due & command),
+            self.started.eq(checker.valid & checker.i.ready),
+            self.floor.eq(checker.floor),
         ]
+        touches = Signal()  # the new beat is of an accepted burst
         with m.If(moves):
             m.d.sync += [second.eq(new), following.eq(second), current.eq(following)]
+            m.d.sync += second.mask.eq(new.mask & touches.replicate(self.config.lanes))
+        with m.If(self.valid):
+            m.d.sync += self.underway.eq(~current.last)
+
         places = (tracker.newer, tracker.second, tracker.following, tracker.current)
         for place, beat in zip(places, line, strict=True):
             m.d.comb += [place.row.eq(beat.row), place.mask.eq(beat.mask)]
-        m.d.comb += tracker.move.eq(moves)
-
-        # Commands have registers of their own, for two hundred others that they move. At reset,
-        # when no command is due, they differ, so that synthesis does not merge them.
-        ready_too, easy_too = Signal(init=1), Signal()
-        may, must = self._decide(moves, tracker, following, current)
-        m.d.sync += [
-            ready.eq(may & self.room),
-            ready_too.eq(may & self.room),
-            easy.eq(must),
-            easy_too.eq(must),
-        ]
-        with m.If(self.valid):
-            m.d.sync += self.underway.eq(~current.last)
-        due = Signal()  # there is a command, room for its report, and no burst in progress
-        self._generate(m, checker, new, due, moves)
         m.d.comb += [
-            checker.take.eq(due & (easy_too | (ready_too & self.gradient_valid))),
-            self.started.eq(checker.take),
-            self.floor.eq(checker.floor),
+            tracker.touches.eq(touches),
+            tracker.move.eq(moves),
+            tracker.decide.eq(decide),
         ]
+        m.d.comb += Cat(may, must).eq(Cat(self._decide(decide, tracker, following, current)))
+        done, nearly = self._generate(
+            m, checker, new, due=due, moves=moves, touches=touches, load=due & burst
+        )
+        some, another = checker.valid | checker.more, checker.more & checker.plan.single
+        m.d.sync += due.eq(
+            self.report_free & Mux(due & decide, another, some & (done | (decide & nearly)))
+        )
 
         m.d.comb += self.active.eq(Cat(beat.present for beat in line).any())
         self._count(m, current, ready, blocked=checker.valid & ~self.active & ~due)
         return m
 
+    def _now(self, m, name, may, must, *, init):
+        """Return what is registered of it, and whether beats move on now.
+
+        They do as soon as gradients come, if they may, and whatever comes, if they must.
+        """
+        ready = Signal(name=f"{name}_ready", init=init[0])
+        easy = Signal(name=f"{name}_easy", init=init[1])
+        now = Signal(name=f"{name}_now")
+        m.d.sync += [ready.eq(may), easy.eq(must)]
+        m.d.comb += now.eq(easy | (ready & self.gradient_valid))
+        return ready, easy, now
+
     def _decide(self, moves, tracker, following, current):
-        """Return what the next clock's current beat may do: start with gradients; without any."""
-
-        def goes(beat):
-            return beat.takes & ~(beat.first & self.hold)
-
-        may = Mux(moves, goes(following) & ~tracker.next_waits, goes(current) & ~tracker.stays)
+        """Return what beats may do in the next clock: move on with gradients; without any."""
+        first = Mux(moves, following.first, current.first)
+        goes = Mux(moves, following.takes & ~tracker.next_waits, current.takes & ~tracker.stays)
         # One without gradients is a burst of its own, and meets nothing.
         must = Mux(
             moves,
             ~following.takes & ~(following.present & self.hold),
             ~current.takes & ~self.hold,
         )
-        return may, must
+        return goes & self.room & ~(first & self.hold), must
 
     def _count(self, m, current, ready, *, blocked):
         """Say where the clocks go, a clock late: it shares nothing with the decision itself."""
@@ -216,47 +230,46 @@ class BurstSequencer(wiring.Component):
             self.counting.eq(wanted | was_blocked),
         ]
 
-    def _generate(self, m, checker, new, due, moves):
-        """Generate a beat: the one after the new one in its burst, or the first of the next."""
+    def _generate(self, m, checker, new, *, due, moves, touches, load):
+        """Generate a beat: the one after the new one in its burst, or the first of the next.
+
+        Return whether the new beat is the last of its burst, or the one after it is.
+        """
         plan = checker.plan
         every_lane = (1 << self.config.lanes) - 1
         third_last = Signal.like(plan.third_last, reset_less=True)
         last_mask = Signal.like(plan.last_mask, reset_less=True)
-        accepted = Signal(reset_less=True)  # of the burst that the new beat belongs to
         done = Signal(init=1)  # the new beat is the last of its burst, or there is none
-        nearly = Signal()  # the one after it is
-        some = checker.valid | checker.more
+        # The one after it is: in both halves its row is that of the last.
+        halves = len(third_last) // 2
+        nearly_low, nearly_high = Signal(), Signal()
+        nearly = nearly_low & nearly_high
+        refusal, started = Signal.like(plan.refusal), Signal()
         m.d.comb += new.last.eq(done)
-        m.d.sync += due.eq(
-            self.report_free
-            & Mux(
-                moves,
-                Mux(due, checker.more & plan.single, some & (done | nearly)),
-                some & done,
-            )
-        )
         m.d.sync += [
             self.elements.eq(Mux(is_accepted(plan), plan.elements, 0)),
-            self.refused.eq(Mux(checker.take, plan.refusal, 0)),
+            refusal.eq(plan.refusal),
+            started.eq(self.started),
         ]
+        m.d.comb += self.refused.eq(Mux(started, refusal, 0))
         with m.If(moves):
             m.d.sync += [
                 new.present.eq(~done | due),
                 new.takes.eq(Mux(done, due & plan.has_beats, new.takes)),
                 new.row.eq(Mux(done, plan.row, new.row + 1)),
                 new.mask.eq(Mux(done, plan.first_mask, Mux(nearly, last_mask, every_lane))),
+                touches.eq(Mux(done, due & is_accepted(plan), touches)),
                 new.first.eq(done),
                 done.eq(Mux(done, ~due | plan.single, nearly)),
-                nearly.eq(Mux(done, plan.double, new.row == third_last)),
+                nearly_low.eq(Mux(done, plan.double, new.row[:halves] == third_last[:halves])),
+                nearly_high.eq(Mux(done, plan.double, new.row[halves:] == third_last[halves:])),
             ]
-            with m.If(Mux(done, ~(due & is_accepted(plan)), ~accepted)):
-                m.d.sync += new.mask.eq(0)
-        with m.If(done & moves):
+        with m.If(load):
             m.d.sync += [
                 new.refusal.eq(plan.refusal),
                 new.rate.eq(plan.rate),
                 new.resolution.eq(plan.resolution),
                 third_last.eq(plan.third_last),
                 last_mask.eq(plan.last_mask),
-                accepted.eq(is_accepted(plan)),
             ]
+        return done, nearly

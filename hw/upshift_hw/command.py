@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -52,6 +52,19 @@ def _lane_bits(config: UnitConfig) -> int:
 
 def _bit(cause: Refusal) -> int:
     return cause.bit_length() - 1
+
+
+def _if(found, cause: Refusal):
+    """Return a cause if it is found; not as a choice, from which synthesis makes a reset."""
+    return found.replicate(len(Refusal)) & int(cause)
+
+
+def _exceeds(number, limit: int):
+    """Return whether a number is more than a constant, without carries, choices or resets."""
+    exceeds = Const(0)
+    for place, bit in enumerate(number):
+        exceeds = bit & exceeds if limit >> place & 1 else bit | exceeds
+    return exceeds
 
 
 def _leaves(third_last, rows):
@@ -162,9 +175,9 @@ class CommandChecker(wiring.Component):
         self._fill(m, late_command, before_end, single, plan)
         m.d.comb += plan.refusal.eq(
             causes
-            | Mux(below, int(Refusal.FLOOR), 0)
-            | Mux(update & ~has_beats, int(Refusal.COUNT), 0)
-            | Mux(beyond, int(Refusal.RANGE), 0)
+            | _if(below, Refusal.FLOOR)
+            | _if(update & ~has_beats, Refusal.COUNT)
+            | _if(beyond, Refusal.RANGE)
         )
         m.d.comb += [self.plan.eq(current), self.more.eq(added)]
         m.d.sync += self.valid.eq(added | (self.valid & ~self.take))
@@ -179,12 +192,12 @@ class CommandChecker(wiring.Component):
         """Fill in rows and masks, and what is passed on."""
         lane_bits = _lane_bits(self.config)
         every_lane = (1 << self.config.lanes) - 1
-        first_mask = every_lane << command.base[:lane_bits]
+        before = [_exceeds(command.base[:lane_bits], lane) for lane in range(self.config.lanes)]
         m.d.comb += [
             plan.row.eq(command.base[lane_bits:]),
             plan.third_last.eq(before_end[lane_bits:]),
             plan.last_mask.eq(every_lane >> ~before_end[:lane_bits]),
-            plan.first_mask.eq(first_mask & Mux(single, plan.last_mask, every_lane)),
+            plan.first_mask.eq(~Cat(before) & Mux(single, plan.last_mask, every_lane)),
             plan.elements.eq(command.count),
             plan.rate.eq(command.rate),
             plan.resolution.eq(command.resolution),
@@ -194,7 +207,7 @@ class CommandChecker(wiring.Component):
         """Return causes to refuse a command that lie in its rate and resolution."""
         config = self.config
         update = command.operation == Operation.UPDATE
-        causes = {Refusal.FRACTION: command.resolution > config.max_resolution}
+        causes = {Refusal.FRACTION: _exceeds(command.resolution, config.max_resolution)}
         if config.max_rate + 1 < 1 << len(command.rate):
-            causes[Refusal.RATE] = update & (command.rate > config.max_rate)
-        return reduce(or_, (Mux(found, int(cause), 0) for cause, found in causes.items()))
+            causes[Refusal.RATE] = update & _exceeds(command.rate, config.max_rate)
+        return reduce(or_, (_if(found, cause) for cause, found in causes.items()))

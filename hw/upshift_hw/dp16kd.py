@@ -6,8 +6,6 @@ makers' guide FPGA-TN-02204 and from how Yosys uses the block, and a test compar
 of the same facts; no simulation of the block itself takes part.
 """
 
-from typing import Any
-
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -17,11 +15,6 @@ _WORDS = 1024
 _WORD = 18
 _PORTS = {18: 1, 9: 2, 4: 4}
 """Widths of a port, and how many of its words share a word of the block."""
-
-
-def is_on(platform: Any) -> bool:
-    """Return whether a platform has such block RAMs."""
-    return getattr(platform, "device", "").startswith("LFE5U")
 
 
 def fits(depth: int) -> bool:

@@ -32,9 +32,12 @@ class HazardTracker(wiring.Component):
     Members
     -------
     new, second, following, current : In
-        Row and mask of the beats in line; no lane is set where there is none.
-    move : In
-        All move on: the current beat, if there is one, starts.
+        Row and mask of the beats in line; no lane is set where there is none, but for the new one.
+    touches : In
+        The new beat touches the lanes of its mask.
+    move, decide : In
+        All move on: the current beat, if there is one, starts. The same twice, since one leads to
+        what is compared of rows, and the other to what is decided.
     next_waits : Out
         If the beats move on, the current one will have to wait in the next clock.
     stays : Out
@@ -51,7 +54,9 @@ class HazardTracker(wiring.Component):
                 "second": In(place),
                 "following": In(place),
                 "current": In(place),
+                "touches": In(1),
                 "move": In(1),
+                "decide": In(1),
                 "next_waits": Out(1),
                 "stays": Out(1),
             }
@@ -63,18 +68,20 @@ class HazardTracker(wiring.Component):
             return m
 
         # Register next_meets_g: the next beat touches a lane of the one that is g ahead.
-        # Register next_waits: it touches a lane of any of them.
+        # Registers next_waits_near, next_waits_far: it touches a lane of any of them.
         found = self._compare(m)
         meets = [Signal(name=f"next_meets_{gap}") for gap in range(1, self.distance)]
         # One ahead is the current beat, which stays there, and nothing has just started.
         stay = [meets[0], Const(0), *meets[1:]]
         m.d.sync += [
-            register.eq(Mux(self.move, *both))
+            register.eq(Mux(self.decide, *both))
             for register, both in zip(meets, zip(found, stay, strict=False), strict=True)
         ]
-        m.d.sync += self.next_waits.eq(
-            Mux(self.move, reduce(or_, found), reduce(or_, stay[: len(meets)]))
-        )
+        halves = [Signal(name=f"next_waits_{half}") for half in ("near", "far")]
+        for register, gaps in zip(halves, (slice(0, 3), slice(3, None)), strict=True):
+            both = (reduce(or_, terms[: len(meets)][gaps], Const(0)) for terms in (found, stay))
+            m.d.sync += register.eq(Mux(self.decide, *both))
+        m.d.comb += self.next_waits.eq(Cat(halves).any())
 
         # Register waits_n: the current beat touches a lane of one that started `distance` - n
         # clocks ago or later. It waits for n clocks at least, this one included.
@@ -82,7 +89,7 @@ class HazardTracker(wiring.Component):
         for clocks in reversed(range(2, self.distance)):
             found = reduce(or_, meets[: self.distance - clocks])
             later, waits = waits, Signal(name=f"waits_{clocks}")
-            m.d.sync += waits.eq(Mux(self.move, found, later))
+            m.d.sync += waits.eq(Mux(self.decide, found, later))
         m.d.comb += self.stays.eq(waits)
         return m
 
@@ -95,26 +102,27 @@ class HazardTracker(wiring.Component):
             m.d.sync += [past.eq(ahead[-1][0]), started.eq(self.move if age == 1 else ahead[-1][1])]
             ahead.append((past, started))
 
-        # Registers low_g, high_g and share_g: the second beat and the one that is g ahead of it
-        # have the same low and high half of the row, and a lane in common.
-        half = len(self.newer.row) // 2
+        # Registers low_g, high_g, left_g and right_g: the second beat and the one that is g ahead
+        # of it have the same low and high half of the row, and a lane in common in either half.
+        rows, lanes = len(self.newer.row) // 2, -(-self.config.lanes // 2)
         before, found = None, []
         for gap, (beat, started) in enumerate(ahead[: self.distance - 1], 1):
-            low, high, share = alike = [
-                Signal(name=f"{what}_{gap}") for what in ("low", "high", "share")
-            ]
+            alike = [Signal(name=f"{what}_{gap}") for what in ("low", "high", "left", "right")]
+            low, high, *share = alike
+            common, counts = beat.mask & self.newer.mask, self.touches & started
             with m.If(self.move):
                 m.d.sync += [
-                    low.eq(beat.row[:half] == self.newer.row[:half]),
-                    high.eq(beat.row[half:] == self.newer.row[half:]),
-                    share.eq((beat.mask & self.newer.mask).any() & started),
+                    low.eq(beat.row[:rows] == self.newer.row[:rows]),
+                    high.eq(beat.row[rows:] == self.newer.row[rows:]),
+                    share[0].eq(common[:lanes].any() & counts),
+                    share[1].eq(common[lanes:].any() & counts),
                 ]
             if gap == 3:  # 1 and 2 are in line, and 3 has not started
                 with m.Else():
-                    m.d.sync += share.eq(0)
+                    m.d.sync += Cat(share).eq(0)
             elif gap > 3:  # has started
                 with m.Else():
                     m.d.sync += Cat(alike).eq(Cat(before))
             before = alike
-            found.append(low & high & share)
+            found.append(low & high & Cat(share).any())
         return found

@@ -17,6 +17,7 @@ from upshift.config import UnitConfig
 from upshift.formats import Raw
 from upshift_hw import dp16kd
 from upshift_hw.delay import later
+from upshift_hw.families import is_ecp5
 from upshift_hw.pipeline import pipeline_of
 from upshift_hw.shapes import shape_of
 
@@ -83,9 +84,7 @@ class WeightMemory(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        ram = self._ram
-        if ram is None:
-            ram = "dp16kd" if dp16kd.is_on(platform) else "inferred"
+        ram = self._ram or ("dp16kd" if is_ecp5(platform) else "inferred")
         for lane in range(self.config.lanes):
             init = [] if self._init is None else self._init[lane :: self.config.lanes].tolist()
             if ram == "dp16kd" and dp16kd.fits(self.config.rows):

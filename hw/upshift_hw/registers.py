@@ -122,10 +122,10 @@ class UnitRegisters(wiring.Component):
             Cat(bank.version_gateware, bank.version_protocol).eq(values["version"]),
             bank.digest_high_value.eq(values["digest_high"]),
             bank.digest_low_value.eq(values["digest_low"]),
-            bank.status_busy.eq(self.busy),
             bank.status_floor.eq(self.floor),
             bank.error_refusal.eq(self.refused),
         ]
+        m.d.sync += bank.status_busy.eq(self.busy)  # it is found out from many places
         m.submodules.counters = counters = Counters(len(_COUNTERS), 32)
         events = {
             "clocks": self.counting,

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from upshift_hw import dp16kd
 from upshift_hw.delay import later
+from upshift_hw.families import is_ecp5
 from upshift_hw.memory import Ram
 
 _TAPS = {3: 2, 4: 3, 5: 3, 6: 5, 7: 6}
@@ -103,9 +104,7 @@ class Words(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        ram = self._ram
-        if ram is None:
-            ram = "dp16kd" if dp16kd.is_on(platform) else "inferred"
+        ram = self._ram or ("dp16kd" if is_ecp5(platform) else "inferred")
         depth = 1 << len(self.place)
         if ram == "dp16kd":
             self._place(m, depth)
@@ -203,15 +202,18 @@ class Reader(wiring.Component):
             later(m, self.written != one, 1, f"waiting_{n}")
             for n, one in enumerate((following, place))
         ]
+        # The same as `valid`, near the places instead of the memory. At reset, when nothing waits,
+        # it differs, so that synthesis does not merge them.
+        offers = Signal(name="offers", init=1)
         with m.If(self.advance):
-            m.d.sync += [read.eq(some), self.valid.eq(read)]
+            m.d.sync += [read.eq(some), self.valid.eq(read), offers.eq(read)]
         m.d.comb += [
             self.place.eq(place),
             self.advance.eq(~self.valid | self.ready),
             # Whether there was a word in the clock before, at the place that is read now. What is
             # read in the clock of its write is not used.
             some.eq(Mux(later(m, fetch, 1, "fetch"), *waiting)),
-            fetch.eq(some & self.advance),
+            fetch.eq(some & (~offers | self.ready)),
             self.holds.eq(read | self.valid),
         ]
         return m

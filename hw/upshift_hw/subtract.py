@@ -17,7 +17,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from upshift.config import UnitConfig
-from upshift_hw.dp16kd import is_on
+from upshift_hw.families import is_ecp5
 from upshift_hw.shapes import shape_of
 
 Carry = Literal["described", "ccu2c"]
@@ -63,9 +63,7 @@ class RoundedSubtraction(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        carry = self._carry
-        if carry is None:
-            carry = "ccu2c" if is_on(platform) else "described"
+        carry = self._carry or ("ccu2c" if is_ecp5(platform) else "described")
         if carry == "ccu2c":
             self._place(m)
         else:

@@ -171,6 +171,7 @@ class UpdateUnit(wiring.Component):
         keeps = waits & ~answer.ready
         pending = reduce(or_, asked[1:])
         answers = Signal()  # pending or waits, or was taken in the clock before
+        holds = Signal(init=1)  # the same near the sequencer; differs at reset to remain another
         write = transfer & access.payload.write
         m.d.sync += [
             # The port may read anything while no row is on its way or waiting for the host.
@@ -181,10 +182,11 @@ class UpdateUnit(wiring.Component):
             Cat(memory.host_weights).eq(access.payload.weights),
             waits.eq(asked[-1] | keeps),
             answers.eq(asked[0] | pending | keeps),
+            holds.eq(asked[0] | pending | keeps),
         ]
         m.d.comb += [
             transfer.eq(access.valid & access.ready),
-            sequencer.hold.eq(access.valid | answers),
+            sequencer.hold.eq(access.valid | holds),
             access.ready.eq(quiet & ~answers),
             answer.valid.eq(waits),
             answer.payload.eq(memory.read_weights),

@@ -1,7 +1,8 @@
 """What is measured: the units that have a target, and those that teach the model.
 
-A setting is a unit on a part with some seeds. The targets are those of the project: worst of
-twelve seeds, for the unit of 8 lanes with 16-bit weights and gradients. The model's settings vary
+A setting is a unit on a part with some seeds. The targets are those of the project, for 16-bit
+weights and gradients: the worst of twelve seeds must reach them, or of fewer where there is no
+target or a unit is large. The model's settings vary
 one property of that unit at a time, and several together where they matter together; most have
 few lanes, since those are placed in seconds.
 """

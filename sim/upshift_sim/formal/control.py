@@ -365,8 +365,9 @@ def progress(config: UnitConfig) -> Claims:
         claims.assume(f"{name} is calm", ~calm | (stream.valid == int(offers)))
     for name, stream in control.outputs.items():
         claims.assume(f"{name} is taken", ~calm | stream.ready)
-    # Three commands are held, of no more beats than the whole count, and each beat may wait.
-    beats = 3 * -(-((1 << len(control.command.count)) + config.lanes) // config.lanes)
+    # Four beats are in line. Three commands are behind them, and the rest of a burst, of no more
+    # beats than the whole count; each may wait.
+    beats = 4 + 4 * -(-((1 << len(control.command.count)) + config.lanes) // config.lanes)
     longest = beats + 2 * distance + 2 * control.datapath.latency + 8
     quiet = Signal(range(longest + 1))
     m.d.sync += quiet.eq(Mux(calm, quiet + (quiet != longest), 0))
