@@ -31,7 +31,7 @@ class HazardTracker(wiring.Component):
 
     Members
     -------
-    new, second, following, current : In
+    newer, second, following, current : In
         Row and mask of the beats in line; no lane is set where there is none, but for the new one.
     touches : In
         The new beat touches the lanes of its mask.

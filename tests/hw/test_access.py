@@ -194,11 +194,11 @@ def test_status_is_busy_until_the_last_weight_is_written():
         while len(traffic.reports) < 1:
             await traffic.step()
             busy.append(driver.context.get(driver.unit.bus.read_data) & 1)
-        # In progress from four clocks before the first beat to the last write, and shown a
-        # clock later.
+        # In progress from four clocks before the first beat to the last write, and shown two
+        # clocks later.
         first, last = busy.index(1), len(busy) - 1 - busy[::-1].index(1)
-        assert first == traffic.beats[0] - 3
-        assert last == traffic.beats[-1] + LATENCY
+        assert first == traffic.beats[0] - 2
+        assert last == traffic.beats[-1] + LATENCY + 1
         assert all(busy[first : last + 1])
 
     on_unit(script)

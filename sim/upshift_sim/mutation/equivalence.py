@@ -12,6 +12,7 @@ are anything at all, resets in any clock included. Initial weights are the same 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -28,6 +29,9 @@ CLOCKS = 12
 
 _SECONDS = 5
 """Limit for one question to the solver."""
+
+_PATIENCE = 60
+"""Seconds after which a mutant is given no further question."""
 
 _SCRIPT = (
     "flatten; opt_clean; memory -nordff; setundef -zero -init -undriven; dffunmap; opt_clean; "
@@ -63,21 +67,22 @@ def equivalent(sound: Design, mutant: Design, *, clocks: int = CLOCKS) -> bool:
     if pairs is None:
         return False
     equal = {state: _ones(sound.nodes[state]) for state in pairs}
-    while True:
+    clock = time.monotonic()
+    while time.monotonic() - clock < _PATIENCE:
         step = _Runs(sound, mutant, pairs, equal, clocks, initial=False)
         separated = step.separated()
         if separated is None:
             return False
         if not separated:
-            break
+            return (
+                step.outputs_agree()
+                and _Runs(sound, mutant, pairs, equal, clocks, initial=True).always_agree()
+            )
         for state, bits in separated.items():
             # Bit by bit it would take long: of a register that was hit before, none is left.
             whole = equal[state] == _ones(sound.nodes[state])
             equal[state] = equal[state] & ~bits if whole else 0
-    return (
-        step.outputs_agree()
-        and _Runs(sound, mutant, pairs, equal, clocks, initial=True).always_agree()
-    )
+    return False
 
 
 def _pairs(sound: Design, mutant: Design) -> dict[int, int] | None:
