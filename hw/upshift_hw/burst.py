@@ -39,6 +39,16 @@ def _step_layout(config: UnitConfig) -> data.StructLayout:
     )
 
 
+def _terms(beat, clear, comes):
+    """Return what there is to decide about a beat, and about a command that may come with it.
+
+    It goes as soon as gradients come, if it meets nothing in flight, or easily, if it takes none:
+    then it is a burst of its own, and meets nothing. It may begin a burst.
+    """
+    goes, easily = beat.takes & clear, ~beat.takes
+    return goes, easily, goes & comes, easily & comes, comes, beat.present & beat.first
+
+
 class BurstSequencer(wiring.Component):
     """Issue the beats of checked commands, one per clock.
 
@@ -139,15 +149,15 @@ class BurstSequencer(wiring.Component):
             Signal(_step_layout(self.config), name=name)
             for name in ("new", "second", "next", "current")
         ]
-        # Four times the same, near what it leads to: the line of beats, what is decided next, the
-        # registers of commands, and those of the burst. At reset, when there is no command, they
-        # differ, so that synthesis does not merge them.
-        may, must = Signal(), Signal()
+        # Four times the same, near what it leads to: the line of beats, what is decided next, and,
+        # if a command is due, the commands, and what is kept of its burst. At reset, when there is
+        # none, they differ, so that synthesis does not merge them.
+        may, must, may_take, must_take = (Signal() for _ in range(4))
         due = Signal()  # there is a command, room for its report, and no burst in progress
         ready, easy, moves = self._now(m, "beats", may, must, init=(0, 1))
         *_, decide = self._now(m, "decision", may, must, init=(1, 0))
-        *_, command = self._now(m, "command", may, must, init=(0, 0))
-        *_, burst = self._now(m, "burst", may, must, init=(1, 1))
+        *_, take = self._now(m, "command", may_take, must_take, init=(0, 0))
+        *_, load = self._now(m, "burst", may_take, must_take, init=(1, 1))
         m.d.comb += [
             self.gradient_ready.eq(ready),
             self.valid.eq(moves & current.present),
@@ -155,7 +165,7 @@ class BurstSequencer(wiring.Component):
             *(self.beat[name].eq(current[name]) for name in beat_layout(self.config).members),
             self.rate.eq(current.rate),
             self.resolution.eq(current.resolution),
-            checker.take.eq(due & command),
+            checker.take.eq(take),
             self.started.eq(checker.valid & checker.i.ready),
             self.floor.eq(checker.floor),
         ]
@@ -174,14 +184,23 @@ class BurstSequencer(wiring.Component):
             tracker.move.eq(moves),
             tracker.decide.eq(decide),
         ]
-        m.d.comb += Cat(may, must).eq(Cat(self._decide(decide, tracker, following, current)))
         done, nearly = self._generate(
-            m, checker, new, due=due, moves=moves, touches=touches, load=due & burst
+            m, checker, new, due=due, moves=moves, touches=touches, load=load
         )
         some, another = checker.valid | checker.more, checker.more & checker.plan.single
-        m.d.sync += due.eq(
-            self.report_free & Mux(due & decide, another, some & (done | (decide & nearly)))
+        moved = _terms(following, ~tracker.next_waits, Mux(due, another, some & (done | nearly)))
+        stayed = _terms(current, ~tracker.stays, some & done)
+        goes, easily, goes_and_comes, easily_and_comes, comes, begins = (
+            Mux(decide, *both) for both in zip(moved, stayed, strict=True)
         )
+        free = ~(begins & self.hold)
+        m.d.comb += [
+            may.eq(goes & free & self.room),
+            must.eq(easily & free),
+            may_take.eq(goes_and_comes & free & self.room & self.report_free),
+            must_take.eq(easily_and_comes & free & self.report_free),
+        ]
+        m.d.sync += due.eq(comes & self.report_free)
 
         m.d.comb += self.active.eq(Cat(beat.present for beat in line).any())
         self._count(m, current, ready, blocked=checker.valid & ~self.active & ~due)
@@ -198,18 +217,6 @@ class BurstSequencer(wiring.Component):
         m.d.sync += [ready.eq(may), easy.eq(must)]
         m.d.comb += now.eq(easy | (ready & self.gradient_valid))
         return ready, easy, now
-
-    def _decide(self, moves, tracker, following, current):
-        """Return what beats may do in the next clock: move on with gradients; without any."""
-        first = Mux(moves, following.first, current.first)
-        goes = Mux(moves, following.takes & ~tracker.next_waits, current.takes & ~tracker.stays)
-        # One without gradients is a burst of its own, and meets nothing.
-        must = Mux(
-            moves,
-            ~following.takes & ~(following.present & self.hold),
-            ~current.takes & ~self.hold,
-        )
-        return goes & self.room & ~(first & self.hold), must
 
     def _count(self, m, current, ready, *, blocked):
         """Say where the clocks go, a clock late: it shares nothing with the decision itself."""

@@ -135,13 +135,18 @@ class CommandChecker(wiring.Component):
 
         late_command = Signal.like(command)
         before_end = Signal.like(less)
-        update, has_beats, single, double, below = (
+        update, has_beats, single, double, raised, below_floor, below_raise = (
             Signal(name=name, reset_less=True)
-            for name in ("update", "has_beats", "single", "double", "below")
+            for name in (
+                *("update", "has_beats", "single", "double"),
+                *("raised", "below_floor", "below_raise"),
+            )
         )
         causes = Signal.like(self.plan.refusal, reset_less=True)
-        # An accepted raise holds for the command behind it, which is compared in the same clock.
+        # An accepted raise holds for the command behind it, which is compared in the same clock:
+        # with both, and `raised` tells which counts.
         raises = Signal()
+        below = Mux(raised, below_raise, below_floor)
         fraction = causes[_bit(Refusal.FRACTION)]  # for raises, nothing else is a cause
         m.d.comb += raises.eq(added & ~update & ~below & ~fraction)
         resolution = command.resolution
@@ -154,9 +159,9 @@ class CommandChecker(wiring.Component):
                 late_command.eq(command),
                 before_end.eq(command.base + less),
                 causes.eq(self._causes(command)),
-                below.eq(
-                    Mux(raises, resolution < late_command.resolution, resolution < self.floor)
-                ),
+                raised.eq(raises),
+                below_floor.eq(resolution < self.floor),
+                below_raise.eq(resolution < late_command.resolution),
                 update.eq(command.operation == Operation.UPDATE),
                 has_beats.eq((command.operation == Operation.UPDATE) & command.count.any()),
                 # Where there are beats, fewer than three are -2 or -1 rows and that carry.

@@ -109,13 +109,13 @@ class HazardTracker(wiring.Component):
         for gap, (beat, started) in enumerate(ahead[: self.distance - 1], 1):
             alike = [Signal(name=f"{what}_{gap}") for what in ("low", "high", "left", "right")]
             low, high, *share = alike
-            common, counts = beat.mask & self.newer.mask, self.touches & started
+            common = beat.mask & self.newer.mask
             with m.If(self.move):
                 m.d.sync += [
-                    low.eq(beat.row[:rows] == self.newer.row[:rows]),
+                    low.eq((beat.row[:rows] == self.newer.row[:rows]) & started),
                     high.eq(beat.row[rows:] == self.newer.row[rows:]),
-                    share[0].eq(common[:lanes].any() & counts),
-                    share[1].eq(common[lanes:].any() & counts),
+                    share[0].eq(common[:lanes].any() & self.touches),
+                    share[1].eq(common[lanes:].any() & self.touches),
                 ]
             if gap == 3:  # 1 and 2 are in line, and 3 has not started
                 with m.Else():
