@@ -12,6 +12,7 @@
 #   make bench        updates per second; make bench-long adds the slow simulators
 #   make boards       build the bitstreams of all boards, keep the results for the docs
 #   make fabric       place and route units on FPGA families, half an hour on two cores
+#   make experiments  what quantization does to learning, hours; keep the results for the docs
 #   make docs         regenerate the generated parts of the documentation
 #   make clean        remove what these commands made, .venv included
 
@@ -19,7 +20,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint verify formal faults mutation sweep configs bench bench-long boards fabric docs icarus clean
+.PHONY: demo test lint verify formal faults mutation sweep configs bench bench-long boards fabric experiments docs icarus clean
 
 demo: .venv/.demo
 	$(BIN)/upshift train --report report.html
@@ -82,6 +83,15 @@ fabric: .venv/.dev
 	mkdir -p $(dir $(FABRIC))
 	$(BIN)/upshift campaign run -j $(JOBS) -o $(FABRIC); status=$$?; \
 	$(BIN)/upshift campaign fit $(FABRIC) && exit $$status
+
+# Interrupted, they continue.
+experiments: .venv/.dev
+	for name in $$($(BIN)/upshift experiment --list | cut -d ' ' -f 1); do \
+	    $(BIN)/upshift experiment $$name -j $(JOBS) || exit 1; \
+	    mkdir -p docs/results/experiments/$$name; \
+	    cp build/experiments/$$name/*.csv build/experiments/$$name/*.svg \
+	        build/experiments/$$name/result.json docs/results/experiments/$$name/ || exit 1; \
+	done
 
 docs: .venv/.dev
 	$(BIN)/python docs/generate.py

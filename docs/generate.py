@@ -20,6 +20,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from parts import (
     axi_waves,
     boards,
+    experiments,
     fabric,
     faults,
     formal,
@@ -41,6 +43,7 @@ from parts import (
 
 from upshift import layout, registers, tables
 from upshift.config import UnitConfig
+from upshift.experiments import ABOUT
 from upshift.formats import Fixed
 from upshift.layout import Fields
 from upshift.resolution import Band
@@ -171,6 +174,7 @@ QUICK: dict[str, Callable[[], str]] = {
     "estimate-errors": fabric.errors,
     "frames": link.tables,
     "exchange": link.example,
+    **{f"experiment-{name}": partial(experiments.part, name) for name in ABOUT},
 }
 
 
@@ -294,7 +298,8 @@ def images() -> dict[str, str]:
 
 def _paths(directory: Path) -> list[Path]:
     readme = directory.parent / "README.md"
-    return sorted(directory.glob("*.md")) + ([readme] if readme.exists() else [])
+    found = [*directory.glob("*.md"), *directory.glob("experiments/*.md")]
+    return sorted(found) + ([readme] if readme.exists() else [])
 
 
 def stale(directory: Path = DOCS) -> list[Path]:

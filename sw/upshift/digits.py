@@ -25,18 +25,18 @@ class Digits:
     test_labels: Tensor
 
 
-def load(seed: int) -> Digits:
-    """Return a stratified split that depends on `seed`: 1,437 images to train, 360 to test."""
+def load(seed: int, test_images: int = TEST_IMAGES) -> Digits:
+    """Return a stratified split of the 1,797 images that depends on `seed`: the others train."""
     images, labels = load_digits(return_X_y=True)
     parts = train_test_split(
         images.astype("float32").reshape(-1, 1, 8, 8) / 16,
         labels,
-        test_size=TEST_IMAGES,
+        test_size=test_images,
         stratify=labels,
         random_state=seed,
     )
-    train_images, test_images, train_labels, test_labels = map(torch.from_numpy, parts)
-    return Digits(train_images, train_labels, test_images, test_labels)
+    train, test, train_labels, test_labels = map(torch.from_numpy, parts)
+    return Digits(train, train_labels, test, test_labels)
 
 
 def network(seed: int) -> nn.Sequential:

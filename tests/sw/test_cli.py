@@ -23,11 +23,11 @@ def test_help_lists_every_command(capsys):
         cli.main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for command in ("train", "generate", "verify", "devices", "bench"):
+    for command in ("train", "generate", "verify", "devices", "bench", "experiment"):
         assert command in text
 
 
-@pytest.mark.parametrize("command", ["train", "generate", "verify", "bench"])
+@pytest.mark.parametrize("command", ["train", "generate", "verify", "bench", "experiment"])
 def test_every_command_has_help_with_examples(capsys, command):
     with pytest.raises(SystemExit):
         cli.main([command, "--help"])

@@ -1,0 +1,39 @@
+"""Experiments that anyone can repeat: what the quantized equation does to learning, measured.
+
+An experiment is a list of cells, each a small piece of work that depends on nothing but its own
+settings. Cells run in parallel processes and are kept when they finish, so an interrupted run
+continues. What comes of them is a table with one observation a row, a summary in numbers, a
+report in words and plots; all follow from the rows.
+
+This module knows the names only, and needs no packages.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from upshift.experiments.experiment import Experiment
+
+ABOUT = {
+    "forensics": "why the published vanish test drives q to its limit",
+}
+"""What there is, by name, in one line each."""
+
+_MODULES: dict[str, str] = {}
+
+
+def find(name: str) -> Experiment[Any]:
+    """Return an experiment.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    if name not in ABOUT:
+        raise ValueError(f"experiment {name!r} is not allowed: {', '.join(ABOUT)}")
+    module = importlib.import_module(f"{__name__}.{_MODULES.get(name, name)}")
+    found: Experiment[Any] = module.EXPERIMENT
+    return found
