@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 ABOUT = {
     "forensics": "why the published vanish test drives q to its limit",
+    "global": "how often it finds global minima, at equal cost",
 }
 """What there is, by name, in one line each."""
 
-_MODULES: dict[str, str] = {}
+_MODULES = {"global": "search"}
+"""Where they are, if the module has another name."""
 
 
 def find(name: str) -> Experiment[Any]:

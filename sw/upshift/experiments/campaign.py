@@ -118,23 +118,23 @@ def _finish(
 ) -> list[dict[str, Any]]:
     """Do what is missing, stage by stage, and return what came of all cells, in their order."""
     rows: list[Row] = []
+    before: list[str] = []
     while True:
         cells = experiment.plan(settings, rows)
         keys = [key(cell) for cell in cells]
         assert len(set(keys)) == len(keys), "a plan has the same cell twice"
-        missing = [
-            cell for name, cell in zip(keys, cells, strict=True) if name not in kept.finished
-        ]
+        if keys == before:
+            return [kept.finished[name] for name in keys]
+        missing = [cell for cell in cells if key(cell) not in kept.finished]
         done = len(cells) - len(missing)
         progress(done, len(cells))
-        if not missing:
-            return [kept.finished[name] for name in keys]
         for cell, measured, seconds in _measured(experiment.name, missing, jobs):
             merged = merge(experiment, cell, measured)
             kept.add(key(cell), {"rows": merged, "seconds": round(seconds, 3)})
             done += 1
             progress(done, len(cells))
         rows = [row for name in keys for row in kept.finished[name]["rows"]]
+        before = keys
 
 
 def _measured(
