@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ABOUT = {
     "forensics": "why the published vanish test drives q to its limit",
     "global": "how often it finds global minima, at equal cost",
+    "precision": "which formats of weights stall, and whether q_min says so",
 }
 """What there is, by name, in one line each."""
 

@@ -153,12 +153,7 @@ def measure(cell: Cell) -> list[Row]:
                 }
             )
         before = [p.detach().clone() for p in parameters]
-    diverged = step.diverged
-    rows[-1]["accuracy"] = (
-        learning.CHANCE
-        if diverged
-        else learning.accuracy(network, data.test_images, data.test_labels)
-    )
+    rows[-1]["accuracy"], _ = learning.evaluate(network, data, diverged=step.diverged)
     return rows
 
 

@@ -88,9 +88,10 @@ def train(
 
 
 @torch.no_grad()
-def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Return the share of images that the network labels rightly; chance if it diverged."""
-    outputs = network(images)
-    if not bool(outputs.isfinite().all()):
-        return CHANCE
-    return float((outputs.argmax(1) == labels).double().mean())
+def evaluate(network: nn.Module, data: Digits, *, diverged: bool = False) -> tuple[float, float]:
+    """Return accuracy and loss on the test images; chance and infinity if the network diverged."""
+    outputs = network(data.test_images)
+    if diverged or not bool(outputs.isfinite().all()):
+        return CHANCE, math.inf
+    accuracy = (outputs.argmax(1) == data.test_labels).double().mean()
+    return float(accuracy), float(nn.functional.cross_entropy(outputs, data.test_labels))

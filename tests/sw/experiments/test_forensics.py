@@ -31,7 +31,7 @@ def test_the_reference_arm_is_plain_sgd():
     *_, step = learning.train(network, data, optimizer, epochs=1, batch=36, seed=0)
     assert step.number == 10
     assert rows[-1]["loss"] == step.loss
-    assert rows[-1]["accuracy"] == learning.accuracy(network, data.test_images, data.test_labels)
+    assert rows[-1]["accuracy"] == learning.evaluate(network, data)[0]
     assert rows[-1]["changed"] == 0
 
 
