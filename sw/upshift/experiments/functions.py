@@ -17,6 +17,11 @@ from numpy.typing import NDArray
 Point = NDArray[np.float64]
 Counting = Literal["d + 1", "1"]
 
+COUNTINGS: tuple[Counting, ...] = ("d + 1", "1")
+"""What a gradient may cost, its value included."""
+NEAR, SOLVED = 1.0, 0.01
+"""Distances from the minimum that count as successes, in units of the suite."""
+
 NUMBERS = {
     "Sphere": 1,
     "Ellipsoid": 10,
@@ -75,7 +80,7 @@ class Problem:
     seed: int
     budget: int
     counting: Counting
-    targets: tuple[float, ...] = (1.0, 0.01)
+    targets: tuple[float, ...] = (NEAR, SOLVED)
     spent: int = 0
     best: float = math.inf
     hits: list[int | None] = field(init=False)

@@ -154,7 +154,8 @@ METHODS: dict[str, tuple[Method, tuple[Setting, ...]]] = {
         tuple({"stepsize": size} for size in (0.05, 0.1, 0.2, 0.5, 1.0)),
     ),
 }
-"""Methods and their settings; the quantized ones first."""
+"""Methods and their settings."""
+QUANTIZED = ("Band", "Band, no vanish")
 
 
 def search(problem: Problem, method: str, setting: Setting) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from upshift import equation
-from upshift.experiments import functions, grid, methods, search
+from upshift.experiments import functions, grid, methods, search, search_report
 from upshift.experiments.functions import Problem, SpentError
 from upshift.resolution import Band, Constant
 
@@ -83,7 +83,7 @@ def test_ties_go_up():
     assert methods.quantized_step(np.array([-0.5, 0.5, 1.5]), Constant(0)).tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("counting", search.COUNTINGS)
+@pytest.mark.parametrize("counting", functions.COUNTINGS)
 @pytest.mark.parametrize("method", methods.METHODS)
 def test_methods_spend_their_budget_and_stay_inside(method, counting, monkeypatch):
     seen = []
@@ -92,7 +92,7 @@ def test_methods_spend_their_budget_and_stay_inside(method, counting, monkeypatc
     each = problem("Gallagher 21", budget=240, counting=counting)
     methods.search(each, method, methods.METHODS[method][1][1])
     assert each.spent <= 240
-    if method not in ("gradient descent", *search.QUANTIZED):  # these may come to a rest
+    if method not in ("gradient descent", *methods.QUANTIZED):  # these may come to a rest
         assert each.spent >= 200
     assert np.array_equal(seen[0], each.start())
     # Differences at the edge of the domain may be rounded.
@@ -167,6 +167,6 @@ def test_profiles_count_instances_that_nobody_solved():
         row(method="Band", seed=3),
         row("tuning", method="Band", seed=9, near=1),
     ]
-    found = search.profile(rows, "1")
+    found = search_report.profile(rows, "1")
     assert found["Band"] == ([1.0, 1.0, 3.0], [0.0, 0.25, 0.5])
     assert found["SGLD"] == ([1.0, 1.0], [0.0, 0.25])

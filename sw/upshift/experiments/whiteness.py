@@ -1,0 +1,421 @@
+"""Whether the quantization error is uniform and white on real iterates, and where it is not."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from upshift import digits
+from upshift.experiments import errors, learning
+from upshift.experiments.errors import BINS, LAGS, Errors, Series
+from upshift.experiments.experiment import Cell, Experiment, Settings, Summary
+from upshift.experiments.table import Column, Row
+from upshift.formats import Fixed
+from upshift.optim import QtAdam, QtSGD
+from upshift.resolution import Band, Constant, Policy
+
+TRAINED, BATCH = 360, 36
+WEIGHT = Fixed(18, 16)
+UNEVEN, COLOURED, CORRELATED = 0.1, 0.9, 0.1
+"""From where on an effect, a flatness and a correlation speak against the hypothesis."""
+SHARES = (0.0, 0.01, 0.1, 0.5, 1.0)
+"""Shares of steps that moved something, by which windows are sorted."""
+
+_POLICIES: dict[str, Callable[[], Policy]] = {
+    "Band": Band,
+    "Band, no vanish": lambda: Band(vanish=False),
+    "Constant(16)": lambda: Constant(16),
+}
+_OPTIMIZERS = {"SGD": QtSGD, "Adam": QtAdam}
+
+COLUMNS = (
+    Column("part", str, "a window of time, or one bin of the whole run", ("window", "histogram")),
+    Column("optimizer", str, "whose direction is quantized", (*_OPTIMIZERS,)),
+    Column("rate", int, "k of the learning rate 2^-k", low=0, high=31),
+    Column("policy", str, "what decides q", (*_POLICIES,)),
+    Column("seed", int, "of split, first weights and order of the images", low=0),
+    Column("layer", str, "the parameter tensor"),
+    Column("number", int, "of the window or of the bin, from 0", low=0),
+    Column("q", int, "resolution of the tensor, at the end of the window", low=0, optional=True),
+    Column("moved", float, "share of the steps that were not zero", low=0, high=1, optional=True),
+    Column("silent", float, "share of the gradients that were zero", low=0, high=1, optional=True),
+    Column("chi_square", float, f"of {BINS} equal bins, all steps", low=0, optional=True),
+    Column("effect", float, "its effect size w, less that of chance", low=0, optional=True),
+    Column("effect_moved", float, "w of the steps that moved", low=0, optional=True),
+    Column("variance", float, "mean square, uniform = 1", low=0, high=3.1, optional=True),
+    Column("variance_moved", float, "that of steps that moved", low=0, high=3.1, optional=True),
+    Column("flatness", float, "of the spectrum over time, white = 1", low=0, optional=True),
+    *(
+        Column(f"lag{lag}", float, f"autocorrelation at lag {lag}", low=-2, high=2, optional=True)
+        for lag in LAGS
+    ),
+    Column(
+        "lag1_moved", float, "at lag 1, where both steps moved", low=-1.1, high=1.1, optional=True
+    ),
+    Column("signal", float, "that of unquantized steps, at lag 1", low=-2, high=2, optional=True),
+    Column("share", float, "of all errors (histogram)", low=0, high=1, optional=True),
+    Column("share_moved", float, "of those that moved", low=0, high=1, optional=True),
+)
+
+
+@dataclass(frozen=True)
+class Whiteness(Settings):
+    """What decides the cells.
+
+    Attributes
+    ----------
+    rates : dict
+        k of the learning rates 2^-k, by optimizer.
+    window, windows : int
+        Steps in a window of time, and how many there are.
+    """
+
+    rates: dict[str, tuple[int, ...]]
+    window: int
+    windows: int
+
+
+def plan(settings: Whiteness, rows: Sequence[Row]) -> list[Cell]:
+    """Return a cell for each optimizer, rate, policy and seed."""
+    return [
+        {"optimizer": optimizer, "rate": rate, "policy": policy, "seed": seed,
+         "window": settings.window, "windows": settings.windows}
+        for optimizer, rates in settings.rates.items()
+        for rate in rates
+        for policy in _POLICIES
+        for seed in settings.seeds
+    ]  # fmt: skip
+
+
+# -- a cell ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One tensor in one step: lambda * h before quantization, and q."""
+
+    step: Series
+    q: int
+
+
+def observe(cell: Cell) -> Iterator[list[Observed]]:
+    """Train, and yield what every tensor's quantizer saw, step by step."""
+    seed, steps = cell["seed"], cell["window"] * cell["windows"]
+    data = digits.load(seed, 1797 - TRAINED)
+    network = digits.network(seed)
+    parameters = list(network.parameters())
+    policy, lr = _POLICIES[cell["policy"]](), 2.0 ** -cell["rate"]
+    optimizer: Any = _OPTIMIZERS[cell["optimizer"]](
+        parameters, lr, resolution=policy, weight=WEIGHT
+    )
+    before, epoch = copy.deepcopy(policy), 0
+    before.bind(WEIGHT.fraction)
+    epochs = -(-steps // (TRAINED // BATCH))
+    for step in learning.train(network, data, optimizer, epochs=epochs, batch=BATCH, seed=seed):
+        if step.diverged or step.number > steps:
+            return
+        if step.epoch > epoch:
+            before.step()
+            epoch = step.epoch
+        # The policy is asked once more, as it was before the step, for the q of each tensor.
+        yield [
+            Observed(
+                _direction(optimizer, p) * lr,
+                before.observe(tensor, optimizer.reports[p].resolution_needed),
+            )
+            for tensor, p in enumerate(parameters)
+        ]
+
+
+def _direction(optimizer: Any, p: Any) -> Series:
+    """Return h of the last step, flat, with the same bits as the optimizer."""
+    if isinstance(optimizer, QtSGD):
+        return np.asarray(p.grad.numpy().ravel().copy())
+    group, state = optimizer.param_groups[0], optimizer.state[p]
+    first, second = (1 - beta ** state["step"] for beta in group["betas"])
+    m, v = (state[name].numpy().ravel() for name in ("exp_avg", "exp_avg_sq"))
+    root = np.sqrt(v / np.float32(second))
+    return np.asarray((m / np.float32(first)) / (root + np.float32(group["eps"])))
+
+
+def measure(cell: Cell) -> list[Row]:
+    """Train once, and describe the errors by tensor and window, and by tensor alone."""
+    names = [name for name, _ in digits.network(cell["seed"]).named_parameters()]
+    rows: list[Row] = []
+    counts = np.zeros((len(names), 2, BINS), np.int64)
+    gathered: list[list[Observed]] = []
+    for observed in observe(cell):
+        gathered.append(observed)
+        if len(gathered) < cell["window"]:
+            continue
+        for tensor, name in enumerate(names):
+            mine = [each[tensor] for each in gathered]
+            found = _errors(mine)
+            own = {"layer": name, "number": len(rows) // len(names), "q": mine[-1].q}
+            rows.append(own | _window(found))
+            counts[tensor, 0] += errors.histogram(found.error)
+            counts[tensor, 1] += errors.histogram(found.error[found.moved])
+        gathered = []
+    empty = {column.name: None for column in COLUMNS if column.optional}
+    rows = [{"part": "window", **empty, **row} for row in rows]
+    for tensor, name in enumerate(names):
+        for number in range(BINS):
+            shares = [int(part[number]) / max(1, int(part.sum())) for part in counts[tensor]]
+            own = {"layer": name, "number": number, "share": shares[0], "share_moved": shares[1]}
+            rows.append({"part": "histogram", **empty, **own})
+    return rows
+
+
+def _errors(observed: Sequence[Observed]) -> Errors:
+    pairs = [errors.quantize(each.step, each.q) for each in observed]
+    return Errors(
+        np.stack([error for error, _ in pairs]),
+        np.stack([moved for _, moved in pairs]),
+        np.stack([np.asarray(each.step, np.float64) for each in observed]),
+    )
+
+
+def _window(found: Errors) -> Row:
+    everything, moved = found.error, found.error[found.moved]
+    counts = errors.histogram(everything)
+    return {
+        "moved": float(found.moved.mean()),
+        "silent": float((found.signal == 0).mean()),
+        "chi_square": errors.chi_square(counts),
+        "effect": errors.effect(counts),
+        "effect_moved": errors.effect(errors.histogram(moved)) if moved.size else None,
+        "variance": errors.variance(everything),
+        "variance_moved": errors.variance(moved) if moved.size else None,
+        "flatness": errors.flatness(everything),
+        **{f"lag{lag}": errors.autocorrelation(everything, lag) for lag in LAGS},
+        "lag1_moved": errors.autocorrelation_moved(found, 1),
+        "signal": errors.autocorrelation(found.signal, 1),
+    }
+
+
+# -- what the rows say ----------------------------------------------------------------------------
+
+_NUMBERS = (
+    "moved", "silent", "effect", "effect_moved", "variance", "variance_moved", "flatness",
+    *(f"lag{lag}" for lag in LAGS), "lag1_moved", "signal",
+)  # fmt: skip
+
+
+def summarize(rows: Sequence[Row]) -> Summary:
+    """Return what the windows come to, by arm, by layer, and by how many steps moved."""
+    windows = [row for row in rows if row["part"] == "window"]
+    return {
+        "arms": _grouped(windows, ("optimizer", "rate", "policy")),
+        "layers": _grouped(windows, ("optimizer", "layer")),
+        "moved": [
+            {"optimizer": optimizer, "from": low, "to": high, **_mean(some)}
+            for optimizer in _OPTIMIZERS
+            for low, high in pairwise(SHARES)
+            if (some := [row for row in windows if _between(row, optimizer, low, high)])
+        ],
+    }
+
+
+def _between(row: Row, optimizer: str, low: float, high: float) -> bool:
+    inside = low <= row["moved"] < high or row["moved"] == high == 1
+    return bool(inside and row["optimizer"] == optimizer)
+
+
+def _grouped(windows: list[Row], names: tuple[str, ...]) -> list[Summary]:
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in windows:
+        groups[tuple(row[name] for name in names)].append(row)
+    return [dict(zip(names, which, strict=True)) | _mean(some) for which, some in groups.items()]
+
+
+def _mean(windows: list[Row]) -> Summary:
+    """Return means and deviations over the windows, and how many speak against the hypothesis."""
+    found: Summary = {"windows": len(windows)}
+    for name in _NUMBERS:
+        values = [row[name] for row in windows if row[name] is not None]
+        found[name] = (
+            [float(np.mean(values)), float(np.std(values, ddof=1))] if len(values) > 1 else None
+        )
+    critical = float(stats.chi2.ppf(0.99, BINS - 1))
+    return found | {
+        "rejected": float(np.mean([row["chi_square"] > critical for row in windows])),
+        "uneven": float(np.mean([row["effect"] > UNEVEN for row in windows])),
+        "coloured": float(np.mean([_coloured(row) for row in windows])),
+    }
+
+
+def _coloured(row: Row) -> bool:
+    """Return whether a window is not white; one in which nothing varies is not."""
+    flat, lag = row["flatness"], row["lag1"]
+    return flat is None or lag is None or flat < COLOURED or abs(lag) > CORRELATED
+
+
+def expect(summary: Summary) -> list[str]:
+    """Return what is not as it is known to be."""
+    sgd = [arm for arm in summary["arms"] if arm["optimizer"] == "SGD"]
+    slowest = max(arm["rate"] for arm in sgd)
+    fastest = min(arm["rate"] for arm in sgd)
+    found = {(arm["policy"], arm["rate"]): arm for arm in sgd}
+    dead, fine = found["Band, no vanish", slowest], found["Constant(16)", fastest]
+    wrong = []
+    if not dead["effect"][0] > 1:
+        wrong.append("errors in the dead zone look uniform")
+    if not fine["effect"][0] < dead["effect"][0] / 2:
+        wrong.append("errors on a fine grid are no more uniform than in the dead zone")
+    if not dead["lag1"][0] > fine["lag1"][0]:
+        wrong.append("errors in the dead zone are no more correlated than on a fine grid")
+    return wrong
+
+
+# -- the report -----------------------------------------------------------------------------------
+
+
+def report(summary: Summary) -> str:
+    """Return the tables and the verdict."""
+    heading = (
+        "windows | steps that moved | gradients of zero | w, all steps | w, moved | variance "
+        "| variance, moved | flatness | lag 1 | lag 8 | lag 1, moved | steps themselves, lag 1 "
+        "| uneven | coloured |"
+    )
+    rule = "---:|" * 14
+    lines = [f"| optimizer | learning rate | policy | {heading}", f"|---|---|---|{rule}"]
+    lines += [
+        f"| {arm['optimizer']} | 2^-{arm['rate']} | {arm['policy']} | {_cells(arm)} |"
+        for arm in summary["arms"]
+    ]
+    lines += ["", "By parameter tensor, all learning rates and policies:", ""]
+    lines += [f"| optimizer | tensor | {heading}", f"|---|---|{rule}"]
+    lines += [
+        f"| {each['optimizer']} | `{each['layer']}` | {_cells(each)} |"
+        for each in summary["layers"]
+    ]
+    lines += ["", "By the share of steps that moved a weight, all tensors:", ""]
+    lines += [f"| optimizer | share | {heading}", f"|---|---|{rule}"]
+    lines += [
+        f"| {each['optimizer']} | {each['from']:.0%} to {each['to']:.0%} | {_cells(each)} |"
+        for each in summary["moved"]
+    ]
+    return "\n".join([*lines, "", *_verdict(summary)]) + "\n"
+
+
+def _cells(found: Summary) -> str:
+    def plain(name: str) -> str:
+        return "" if found[name] is None else f"{found[name][0]:.2f} ± {found[name][1]:.2f}"
+
+    names = (
+        "effect", "effect_moved", "variance", "variance_moved", "flatness", "lag1", "lag8",
+        "lag1_moved", "signal",
+    )  # fmt: skip
+    means = (f"{found[name][0]:.0%}" if found[name] else "" for name in ("moved", "silent"))
+    shares = (f"{found[name]:.0%}" for name in ("uneven", "coloured"))
+    return " | ".join([str(found["windows"]), *means, *map(plain, names), *shares])
+
+
+def _verdict(summary: Summary) -> Iterator[str]:
+    for optimizer in _OPTIMIZERS:
+        arms = [arm for arm in summary["arms"] if arm["optimizer"] == optimizer]
+        n = sum(arm["windows"] for arm in arms)
+        if not n:
+            continue
+        uneven, coloured, rejected = (
+            sum(arm[name] * arm["windows"] for arm in arms) / n
+            for name in ("uneven", "coloured", "rejected")
+        )
+        signal = np.average([arm["signal"][0] for arm in arms if arm["signal"]])
+        lag = np.average([arm["lag1"][0] for arm in arms if arm["lag1"]])
+        holds = "does not hold" if uneven > 0.5 or coloured > 0.5 else "holds in most windows"
+        yield (
+            f"{optimizer}: the hypothesis {holds}. Of {n} windows {uneven:.0%} are not uniform "
+            f"(w above {UNEVEN:g}), {rejected:.0%} by chi-square at 1 %, and {coloured:.0%} are "
+            f"not white (flatness below {COLOURED:g}, or lag 1 beyond {CORRELATED:g}). Steps "
+            f"before quantization have a correlation of {signal:.2f} at lag 1, and their errors "
+            f"one of {lag:.2f}, in the mean over the arms."
+        )
+        yield ""
+
+
+def plots(rows: Sequence[Row], summary: Summary) -> dict[str, str]:
+    """Return histograms, and flatness over training."""
+    return {"histogram.svg": _histograms(rows), "flatness.svg": _flatness(rows)}
+
+
+def _histograms(rows: Sequence[Row]) -> str:
+    from upshift.experiments.plots import drawing
+
+    shares: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row["part"] == "histogram":
+            for name in ("share", "share_moved"):
+                shares[f"{row['optimizer']}, {row['policy']}", name][row["number"]].append(
+                    row[name]
+                )
+    arms = list(dict.fromkeys(arm for arm, _ in shares))
+    middles = (np.arange(BINS) + 0.5) / BINS - 0.5
+    with drawing(2, 3, height=4.4, sharex=True, sharey=True) as drawn:
+        for axes, arm in zip(drawn.axes.ravel(), arms, strict=False):
+            for name, label in (("share", "all steps"), ("share_moved", "steps that moved")):
+                means = [BINS * float(np.mean(shares[arm, name][n])) for n in range(BINS)]
+                axes.step(middles, means, where="mid", label=label)
+            axes.axhline(1, color="black", linestyle=":", linewidth=0.8)
+            axes.set_title(arm)
+            axes.set_yscale("log")
+        drawn.axes[0, 0].legend(loc="upper right")
+        for axes in drawn.axes[-1]:
+            axes.set_xlabel("error, grid steps")
+        for axes in drawn.axes[:, 0]:
+            axes.set_ylabel("density")
+    return drawn.svg
+
+
+def _flatness(rows: Sequence[Row]) -> str:
+    from upshift.experiments.plots import drawing
+
+    found: dict[tuple[str, str, str], dict[int, list[float]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for row in rows:
+        if row["part"] == "window" and row["flatness"] is not None:
+            which = row["optimizer"], row["policy"], row["layer"]
+            found[which][row["number"]].append(row["flatness"])
+    with drawing(2, 3, height=4.4, sharex=True, sharey=True) as drawn:
+        panels = zip(
+            drawn.axes.ravel(), [(o, p) for o in _OPTIMIZERS for p in _POLICIES], strict=True
+        )
+        for axes, (optimizer, policy) in panels:
+            for (name, by, layer), course in found.items():
+                if (name, by) == (optimizer, policy):
+                    numbers = sorted(course)
+                    axes.plot(numbers, [float(np.mean(course[n])) for n in numbers], label=layer)
+            axes.axhline(1, color="black", linestyle=":", linewidth=0.8)
+            axes.set_title(f"{optimizer}, {policy}")
+        drawn.axes[0, 0].set_ylim(0, 1.1)
+        drawn.axes[0, 0].legend(loc="lower left", ncols=2, fontsize=7)
+        for axes in drawn.axes[-1]:
+            axes.set_xlabel("window")
+        for axes in drawn.axes[:, 0]:
+            axes.set_ylabel("spectral flatness")
+    return drawn.svg
+
+
+EXPERIMENT = Experiment(
+    name="whiteness",
+    columns=COLUMNS,
+    quick=Whiteness(seeds=(0, 1), rates={"SGD": (1, 6), "Adam": (8,)}, window=24, windows=2),
+    full=Whiteness(
+        seeds=tuple(range(5)), rates={"SGD": (1, 4, 7), "Adam": (6, 9)}, window=64, windows=15
+    ),
+    plan=plan,
+    measure=measure,
+    summarize=summarize,
+    report=report,
+    plots=plots,
+    expect=expect,
+    packages=("torch", "scikit-learn", "scipy"),
+)
