@@ -20,6 +20,7 @@ examples:
   upshift experiment forensics --quick             less of the same, in seconds
   upshift experiment forensics --jobs 2            all of it; interrupted, it continues
   upshift experiment forensics --seeds 0-9 --out build/ten --json
+  upshift experiment table1 --cifar10 cifar-10-python.tar.gz --seeds 0-2
 """
 
 
@@ -50,6 +51,11 @@ def add_parser(commands: Any) -> None:
         "-j", "--jobs", type=int, default=1, metavar="N", help="processes, default 1"
     )
     parser.add_argument("--seeds", metavar="N-M", help="two or more, as 0-19")
+    parser.add_argument(
+        "--cifar10",
+        metavar="FILE",
+        help="for table1: learn CIFAR-10 from its Python archive, with the paper's ResNet-32",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
 
@@ -103,6 +109,12 @@ def _run(options: argparse.Namespace, seeds: tuple[int, ...] | None) -> int:
         settings = replace(settings, seeds=seeds)
         command += f" --seeds {options.seeds}"
     name = f"{options.name}{'-quick' * options.quick}"
+    if options.cifar10 is not None:
+        if not hasattr(settings, "archive"):
+            raise ValueError(f"--cifar10 is not allowed with {options.name}: it is for table1")
+        settings = replace(settings, archive=str(Path(options.cifar10).resolve()))
+        command += f" --cifar10 {options.cifar10}"
+        name += "-cifar10"
     directory = options.out or Path("build") / "experiments" / name
     with _progress(options.name) as progress:
         result = campaign.run(

@@ -20,6 +20,7 @@ ABOUT = {
     "forensics": "why the published vanish test drives q to its limit",
     "global": "how often it finds global minima, at equal cost",
     "precision": "which formats of weights stall, and whether q_min says so",
+    "table1": "the paper's table: quantized against plain at nine learning rates, with deviations",
     "whiteness": "whether quantization errors are uniform and white, and where not",
 }
 """What there is, by name, in one line each."""

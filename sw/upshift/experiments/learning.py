@@ -18,6 +18,9 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 CHANCE = 0.1
 """Accuracy of guessing among ten digits, which is what a network that diverged counts as."""
 
+TESTED = 2000
+"""Images that are tested at a time, since more might not fit into memory."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -90,7 +93,7 @@ def train(
 @torch.no_grad()
 def evaluate(network: nn.Module, data: Digits, *, diverged: bool = False) -> tuple[float, float]:
     """Return accuracy and loss on the test images; chance and infinity if the network diverged."""
-    outputs = network(data.test_images)
+    outputs = torch.cat([network(images) for images in torch.split(data.test_images, TESTED)])
     if diverged or not bool(outputs.isfinite().all()):
         return CHANCE, math.inf
     accuracy = (outputs.argmax(1) == data.test_labels).double().mean()
