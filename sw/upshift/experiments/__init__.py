@@ -21,6 +21,7 @@ ABOUT = {
     "global": "how often it finds global minima, at equal cost",
     "precision": "which formats of weights stall, and whether q_min says so",
     "table1": "the paper's table: quantized against plain at nine learning rates, with deviations",
+    "ablation": "noise, dead zone, stochastic rounding... at the same q(t) as quantized steps",
     "whiteness": "whether quantization errors are uniform and white, and where not",
 }
 """What there is, by name, in one line each."""
