@@ -215,7 +215,7 @@ EXPERIMENT = Experiment(
         epochs=2,
     ),
     full=Ablation(
-        seeds=tuple(range(16)),
+        seeds=tuple(range(20)),
         rates={"SGD": (0, 1, 2, 3), "Adam": (4, 5, 6, 7)},
         recorded={"SGD": 2, "Adam": 6},
         schedules=(*SCHEDULES,),
