@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
+IMAGES = 1797
 TEST_IMAGES = 360
 
 
@@ -26,7 +27,7 @@ class Digits:
 
 
 def load(seed: int, test_images: int = TEST_IMAGES) -> Digits:
-    """Return a stratified split of the 1,797 images that depends on `seed`: the others train."""
+    """Return a stratified split of all `IMAGES` that depends on `seed`: the others train."""
     images, labels = load_digits(return_X_y=True)
     parts = train_test_split(
         images.astype("float32").reshape(-1, 1, 8, 8) / 16,

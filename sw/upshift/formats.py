@@ -45,6 +45,18 @@ def _refuse_nan(array: NDArray[Any], name: str) -> None:
         raise ValueError(f"NaN has no {name} encoding")
 
 
+def round_half_up(x: Values) -> Values:
+    """Return floor(x + 1/2), element-wise and exact; NaN for infinities.
+
+    Parameters
+    ----------
+    x : ndarray of float64, any shape
+    """
+    # The sum x + 1/2 would be rounded for the x just below one half.
+    floor = np.floor(x)
+    return np.asarray(floor + (x - floor >= 0.5))
+
+
 @dataclass(frozen=True)
 class Fixed:
     """Signed two's complement fixed point: raw integer R stands for ``R * 2**-fraction``.
@@ -127,11 +139,9 @@ class Fixed:
         else:
             with np.errstate(over="ignore"):
                 scaled = array.astype(np.float64) * 2.0**self.fraction
-            # floor(x + 0.5) would round the sum for the x just below one half. An infinity has
-            # no fraction to look at and saturates below.
+            # An infinity has no fraction to look at and saturates below.
             with np.errstate(invalid="ignore"):
-                floor = np.floor(scaled)
-                rounded = floor + (scaled - floor >= 0.5)
+                rounded = round_half_up(scaled)
             above = rounded >= 2.0 ** (self.width - 1)
             below = rounded < -(2.0 ** (self.width - 1))
             raw = np.where(above | below, 0, rounded).astype(np.int64)

@@ -7,10 +7,11 @@ complement, with a heading that names them. They cover all gradient formats.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
-from upshift import reference
+from upshift import rational, reference
 from upshift.config import UnitConfig
 from upshift.formats import Fixed, Raw
 
@@ -53,7 +54,7 @@ def tie_table() -> str:
     for x in (-2.5, -1.5, -0.5, -below, 0.0, below, 0.5, 1.5, 2.5, 7.5, -8.5, -9.0):
         raw = int(fmt.encode([x])[0])
         note = " (saturated)" if fmt.encode_counted([x])[1] else ""
-        exact = int(np.floor(x) + (x - np.floor(x) >= 0.5))
+        exact = rational.quantize(Fraction(x), 0)
         shown = f"{x:.17g}" if abs(x) == below else f"{x:g}"
         lines.append(f"| {shown} | {exact} | {round(x)} | `{raw & 0xF:x}`{note} |")
     return "\n".join(lines) + "\n"

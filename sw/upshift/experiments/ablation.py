@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from upshift import digits
 from upshift.digits import Digits
 from upshift.experiments import ablation_report, learning, residual, table1, tuning
 from upshift.experiments.ablation_summary import expect, summarize
@@ -39,10 +38,10 @@ COLUMNS = (
         ("record", *PARTS),
     ),
     Column("images", str, "what is learned from, and tested on: see the page", PARTS),
-    Column("optimizer", str, "whose direction it is", table1.OPTIMIZERS),
+    Column("optimizer", str, "whose direction it is", (*learning.OPTIMIZERS,)),
     Column("schedule", str, "the policy whose q(t) is replayed", (*SCHEDULES,)),
     Column("arm", str, "what is done with a step", ARMS),
-    Column("rate", int, "k of the learning rate 2^-k", low=0, high=31),
+    learning.RATE,
     Column("seed", int, "of split, first weights, order of the images and noise", low=0),
     Column("accuracy", float, "on the images of the part; chance if it diverged", low=0, high=1),
     Column("loss", float, "on the images of the part; infinite if it diverged", low=0),
@@ -195,7 +194,7 @@ def _zeros(optimizer: QtSGD | QtAdam) -> tuple[int, int]:
 
 
 def _data(cell: Cell) -> Digits:
-    data = digits.load(cell["seed"], table1.TEST_DIGITS)
+    data = learning.load(cell["seed"])
     if cell["images"] == "validation":
         return tuning.hold_out(data, TASK.held, cell["seed"])
     return data

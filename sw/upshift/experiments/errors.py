@@ -14,10 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from upshift.formats import round_half_up
+
 Series = NDArray[np.float64]
 
 BINS = 16
 LAGS = (1, 2, 4, 8)
+UNEVEN, COLOURED, CORRELATED = 0.1, 0.9, 0.1
+"""From where on an effect, a flatness and a correlation speak against the hypothesis."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,7 @@ class Errors:
 def quantize(step: Series, q: int) -> tuple[Series, NDArray[np.bool_]]:
     """Return error and whether it moved, for steps at a resolution."""
     scaled = np.asarray(step, np.float64) * 2.0**q
-    floor = np.floor(scaled)
-    units = floor + (scaled - floor >= 0.5)
+    units = round_half_up(scaled)
     return units - scaled, units != 0
 
 

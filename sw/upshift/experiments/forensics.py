@@ -9,30 +9,26 @@ change one thing at a time: the test, the loss, the optimizer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
 from upshift import digits
-from upshift.experiments import learning, statistics
+from upshift.experiments import forensics_report, learning, statistics
 from upshift.experiments.experiment import Cell, Experiment, Settings, Summary
+from upshift.experiments.forensics_report import by_run
+from upshift.experiments.published import LIMIT
 from upshift.experiments.table import Column, Row
 from upshift.optim import QtAdam, QtSGD
 from upshift.resolution import Authors, Band, Constant, Policy
 
-LIMIT = 33
 CLASSES = 10
-TRAINED, BATCH = 360, 36
 MARGIN = 0.5
 """Accuracies that differ by less, in points, are as good as equal."""
-PUBLISHED_EPOCH = 390
-"""Mini-batches in an epoch of the published runs."""
 WINDOW = (3, 11)
 """Bits above the first mini-batch's q between which the last bias is watched."""
-PUBLISHED = {"SGD": (0.10, 0.98), "Adam": (0.78, 1.64)}
-"""Mean and deviation, over the paper's learning rates, of quantized minus plain test accuracy."""
 
 
 def _logistic(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -66,8 +62,8 @@ _ARMS = {
 
 COLUMNS = (
     Column("arm", str, "optimizer, vanish test if it is quantized, loss if not softmax", (*_ARMS,)),
-    Column("rate", int, "k of the learning rate 2^-k", low=0, high=31),
-    Column("seed", int, "of split, first weights and order of the images", low=0),
+    learning.RATE,
+    learning.SEED,
     Column("step", int, "mini-batch, from 1; noted where q rose, and at the end of epochs", low=1),
     Column("loss", float, "training loss of the mini-batch; infinite if it diverged", low=0),
     Column("q", int, "resolution after the mini-batch", low=0, high=64),
@@ -117,7 +113,7 @@ def plan(settings: Forensics, rows: Sequence[Row]) -> list[Cell]:
 def measure(cell: Cell) -> list[Row]:
     """Train once, and note every raise of q."""
     arm, seed, epochs = _ARMS[cell["arm"]], cell["seed"], cell["epochs"]
-    data = digits.load(seed, 1797 - TRAINED)
+    data = learning.load(seed)
     network = digits.network(seed)
     parameters = list(network.parameters())
     policy = arm.policy()
@@ -131,11 +127,11 @@ def measure(cell: Cell) -> list[Row]:
     last, raises = len(parameters) - 1, 0
     before = [p.detach().clone() for p in parameters]
     steps = learning.train(
-        network, data, optimizer, epochs=epochs, batch=BATCH, seed=seed, loss=arm.loss
+        network, data, optimizer, epochs=epochs, batch=learning.BATCH, seed=seed, loss=arm.loss
     )
     for step in steps:
         by_tensor = policy.raises["vanish"]
-        end = step.number % (TRAINED // BATCH) == 0
+        end = step.number % (learning.TRAINED // learning.BATCH) == 0
         if end or step.diverged or sum(by_tensor.values()) > raises:
             raises = sum(by_tensor.values())
             reports = [optimizer.reports[p] for p in parameters if p in optimizer.reports]
@@ -191,17 +187,9 @@ def expected_raises(classes: int) -> float:
     return p / (1 - p)
 
 
-def _runs(rows: Sequence[Row]) -> dict[tuple[str, int, int], list[Row]]:
-    """Return the rows of each run, in the order of its mini-batches."""
-    runs: dict[tuple[str, int, int], list[Row]] = {}
-    for row in rows:
-        runs.setdefault((row["arm"], row["rate"], row["seed"]), []).append(row)
-    return runs
-
-
 def summarize(rows: Sequence[Row]) -> Summary:
     """Return what each arm came to at each rate, and the paired differences."""
-    runs = _runs(rows)
+    runs = by_run(rows)
     rates = sorted({rate for _, rate, _ in runs})
     seeds = sorted({seed for _, _, seed in runs})
     points = {which: 100 * run[-1]["accuracy"] for which, run in runs.items()}
@@ -307,117 +295,6 @@ def expect(summary: Summary) -> list[str]:
     return wrong
 
 
-# -- the report -----------------------------------------------------------------------------------
-
-
-def report(summary: Summary) -> str:
-    """Return the tables and the verdict."""
-    lines = [
-        f"| arm | learning rate | q at the end | q = {LIMIT} by mini-batch | raised by the last "
-        "bias | weights that quantization moved | zero steps | test accuracy, % |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-        *map(_table_line, summary["arms"]),
-        "",
-        *_verdict(summary),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _table_line(arm: Summary) -> str:
-    low, high = arm["q"]
-    accuracy = arm["accuracy"]
-    cells = [
-        arm["arm"],
-        f"2^-{arm['rate']}",
-        f"{low}" if low == high else f"{low} to {high}",
-        f"{arm['latest_arrival'] or ''}",
-        f"{arm['bias_share']:.0%}" if arm["q"][1] < 64 else "",
-        "" if arm["changed"] is None else f"{arm['changed']:.1%}",
-        f"{arm['zero']:.1%}",
-        f"{accuracy['mean']:.2f} ± {accuracy['deviation']:.2f}"
-        + (f", {arm['diverged']} diverged" if arm["diverged"] else ""),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _verdict(summary: Summary) -> Iterator[str]:
-    reached, runs = summary["reached"], summary["runs_each"]
-    counts = ", ".join(f"{arm} {reached[arm]}" for arm in reached if arm not in ("SGD", "Adam"))
-    yield f"Runs of {runs} in which q reached {LIMIT}: {counts}."
-    yield ""
-    measured = summary["raises_measured"]
-    yield (
-        "Raises by the last bias per mini-batch, while its step is fine and float32 has digits: "
-        f"{measured['raises'] / max(1, measured['batches']):.2f} in {measured['batches']} "
-        f"mini-batches of {reached['SGD, sum']} runs; {summary['raises_expected']:.2f} expected "
-        "if its sum is zero but for rounding."
-    )
-    arms = [arm for arm in summary["arms"] if arm["arm"] == "SGD, sum"]
-    arrivals = [arm["latest_arrival"] for arm in arms]
-    if None not in arrivals and max(arrivals) < PUBLISHED_EPOCH:
-        yield ""
-        yield (
-            f"So with softmax and the sum test every run is at q = {LIMIT} after {max(arrivals)} "
-            "mini-batches, and from there on it is plain SGD but for the last digits of "
-            f"{max(arm['changed'] for arm in arms):.1%} of the weights or fewer. The published "
-            f"runs had {PUBLISHED_EPOCH} mini-batches in each of twenty epochs: their quantized "
-            "SGD was plain SGD for nearly all of the time."
-        )
-    for name, found in summary["differences"].items():
-        mean, tost = found["mean"], found["equivalence"]
-        published, deviation = PUBLISHED[name]
-        yield ""
-        yield (
-            f"Quantized by the sum test minus plain {name}, test accuracy in points, mean over the "
-            f"learning rates: {mean['mean']:+.2f} ± {mean['deviation']:.2f} over "
-            f"{mean['n']} seeds, 95 % interval {mean['low']:+.2f} to {mean['high']:+.2f}; "
-            + (
-                f"equivalent within {tost['margin']} points"
-                if tost["equivalent"]
-                else f"equivalence within {tost['margin']} points is not shown"
-            )
-            + f" (p = {tost['p']:.2g}). Two single runs of plain {name} that differ in their seed "
-            f"differ by ± {summary['spread'][name]:.2f} at one rate. The paper reports "
-            f"{published:+.2f} ± {deviation:.2f}, single runs over nine rates."
-        )
-
-
-def plots(rows: Sequence[Row], summary: Summary) -> dict[str, str]:
-    """Return q over the mini-batches, and what quantization still does."""
-    from upshift.experiments.plots import COLOURS, drawing
-
-    runs = _runs(rows)
-    shown = ("SGD, sum", "SGD, all zero", "SGD, sum, logistic", "Adam, sum")
-    with drawing(1, 2, height=3.2) as drawn:
-        left, right = drawn.axes[0]
-        for arm, colour in zip(shown, COLOURS, strict=False):
-            mine = [run for (name, *_), run in runs.items() if name == arm]
-            for number, run in enumerate(mine):
-                steps = [row["step"] for row in run]
-                label = None if number else arm
-                left.step(
-                    steps,
-                    [row["q"] for row in run],
-                    where="post",
-                    color=colour,
-                    alpha=0.5,
-                    linewidth=0.9,
-                    label=label,
-                )
-                if run[0]["changed"] is not None:
-                    right.plot(
-                        steps,
-                        [100 * row["changed"] for row in run],
-                        color=colour,
-                        alpha=0.5,
-                        linewidth=0.9,
-                    )
-        left.set(xlabel="mini-batch", ylabel="q", xscale="log")
-        right.set(xlabel="mini-batch", ylabel="weights that quantization moved, %", xscale="log")
-        left.legend(loc="upper left")
-    return {"q.svg": drawn.svg}
-
-
 EXPERIMENT = Experiment(
     name="forensics",
     columns=COLUMNS,
@@ -426,7 +303,7 @@ EXPERIMENT = Experiment(
     plan=plan,
     measure=measure,
     summarize=summarize,
-    report=report,
-    plots=plots,
+    report=forensics_report.report,
+    plots=forensics_report.plots,
     expect=expect,
 )

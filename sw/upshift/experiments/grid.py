@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from upshift.experiments.functions import Point, Problem
-from upshift.experiments.methods import quantized_step
+from upshift.experiments.methods import on_grid, quantized_step
 from upshift.resolution import Constant
 
 FUNCTIONS = ("Sphere", "Rosenbrock", "Rastrigin", "Gallagher 101")
@@ -21,8 +21,7 @@ STEPS = 400
 
 def quantized_objective(problem: Problem, points: Point, q: int) -> Point:
     """Return Q(f) at points, f in units of its deviation over the domain, less its minimum."""
-    scaled = problem.quiet(points) / problem.scale * 2.0**q
-    return np.asarray(np.floor(scaled + 0.5) * 2.0**-q)
+    return on_grid(problem.quiet(points) / problem.scale, q)
 
 
 def lowest(problem: Problem, q: int) -> float:
@@ -43,7 +42,7 @@ def descend(problem: Problem, q: int, rate: int) -> tuple[Point, bool]:
         Whether its last step was zero.
     """
     policy = Constant(q)
-    point = np.floor(problem.start() * 2.0**q + 0.5) * 2.0**-q
+    point = on_grid(problem.start(), q)
     for _ in range(STEPS):
         step = quantized_step(problem.gradient(point) * 2.0**-rate, policy)
         after = np.clip(point - step, -1, 1)

@@ -10,16 +10,31 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from upshift import digits
 from upshift.digits import Digits
+from upshift.experiments.table import Column
 from upshift.optim import QtAdam, QtSGD
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+TRAINED, BATCH = 360, 36
+"""Digits that are trained on, and in a mini-batch."""
+
+OPTIMIZERS = {"SGD": QtSGD, "Adam": QtAdam}
+
+RATE = Column("rate", int, "k of the learning rate 2^-k", low=0, high=31)
+SEED = Column("seed", int, "of split, first weights and order of the images", low=0)
 
 CHANCE = 0.1
 """Accuracy of guessing among ten digits, which is what a network that diverged counts as."""
 
 TESTED = 2000
 """Images that are tested at a time, since more might not fit into memory."""
+
+
+def load(seed: int) -> Digits:
+    """Return `TRAINED` digits to learn from, and all others for the test."""
+    return digits.load(seed, digits.IMAGES - TRAINED)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from contextlib import suppress
 import numpy as np
 
 from upshift.experiments.functions import Point, Problem, SpentError
+from upshift.formats import round_half_up
 from upshift.resolution import Band, Policy, resolution_needed
 
 RATES = (1, 3, 5, 7, 9)
@@ -35,9 +36,12 @@ def steps_of(problem: Problem) -> int:
 def quantized_step(step: Point, policy: Policy) -> Point:
     """Return Q(step) at the resolution that the policy chooses, ties up."""
     needed = resolution_needed(float(step.min()), float(step.max()))
-    scaled = step * 2.0 ** policy.observe(0, needed)
-    floor = np.floor(scaled)
-    return np.asarray((floor + (scaled - floor >= 0.5)) * 2.0**-policy.q)
+    return on_grid(step, policy.observe(0, needed))
+
+
+def on_grid(x: Point, q: int) -> Point:
+    """Return Q(x) = floor(2**q x + 1/2) / 2**q, element-wise."""
+    return round_half_up(x * 2.0**q) * 2.0**-q
 
 
 def _descend(problem: Problem, rate: float, move: Move, epoch: Callable[[], None]) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from upshift import digits
 from upshift.digits import Digits
 from upshift.experiments import cifar10, learning, residual, table1_report, tuning
 from upshift.experiments.experiment import Cell, Experiment, Settings
@@ -27,7 +26,6 @@ from upshift.resolution import Authors, Band, Constant, Policy
 
 FIXED = "Fixed(18, 16)"
 WEIGHTS = {FLOAT: None, FIXED: Fixed(18, 16)}
-OPTIMIZERS = ("SGD", "Adam")
 # At q = 64 the step of a float32 is what it would be without any quantizer.
 POLICIES: dict[str, Callable[[], Policy]] = {
     PLAIN: lambda: Constant(64),
@@ -67,8 +65,6 @@ TASKS = {
         128, 20, (1, 2, 5, 10, 20), 5000, {"inputs": 3, "widths": (16, 32, 64), "blocks": 5}
     ),
 }
-TEST_DIGITS = 1437
-
 COLUMNS = (
     Column("task", str, "what is learned", (*TASKS,)),
     Column(
@@ -78,11 +74,11 @@ COLUMNS = (
         "held out, for the choice of a rate",
         ("test", "validation"),
     ),
-    Column("optimizer", str, "whose direction is quantized", OPTIMIZERS),
+    Column("optimizer", str, "whose direction is quantized", (*learning.OPTIMIZERS,)),
     Column("policy", str, "what raises q; plain is q = 64", (*POLICIES,)),
     Column("weights", str, "format of the weights", (*WEIGHTS,)),
-    Column("rate", int, "k of the learning rate 2^-k", low=0, high=31),
-    Column("seed", int, "of split, first weights and order of the images", low=0),
+    learning.RATE,
+    learning.SEED,
     Column("epoch", int, "after how many epochs", low=1),
     Column("train_loss", float, "mean over the epoch; infinite if it diverged", low=0),
     Column("accuracy", float, "on the images of the part; chance if it diverged", low=0, high=1),
@@ -135,7 +131,7 @@ def plan(settings: Table1, rows: Sequence[Row]) -> list[Cell]:
             "noted": noted if part == "test" else [epochs],
         }
         for part in ("test", "validation")
-        for optimizer in OPTIMIZERS
+        for optimizer in learning.OPTIMIZERS
         for policy, weights in settings.arms
         for rate in settings.rates
         for seed in settings.seeds
@@ -212,7 +208,7 @@ def assess(network: nn.Module, data: Digits, *, diverged: bool = False) -> tuple
 def _data(cell: Cell) -> Digits:
     task = TASKS[cell["task"]]
     if cell["task"] == "digits":
-        data = digits.load(cell["seed"], TEST_DIGITS)
+        data = learning.load(cell["seed"])
     else:
         data = cifar10.load(cell["archive"])
     if cell["part"] == "validation":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from upshift.experiments.experiment import Summary
-from upshift.experiments.forensics import PUBLISHED
+from upshift.experiments.published import GAINS
 from upshift.experiments.statistics import LEVEL
 from upshift.experiments.table import Row
 from upshift.experiments.table1_summary import LARGEST, MARGIN, MOST, PLAIN, Arm
@@ -161,7 +161,7 @@ def _verdict(summary: Summary) -> Iterator[str]:
             }[found]
             yield f"- {len(arms)} {said}: {'; '.join(arms)}."
         yield ""
-    for optimizer, (mean, deviation) in PUBLISHED.items():
+    for optimizer, (mean, deviation) in GAINS.items():
         yield (
             f"The paper's table has {mean:+.2f} ± {deviation:.2f} for Qt{optimizer}, over nine "
             "rates and without repetition."

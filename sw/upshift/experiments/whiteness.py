@@ -13,18 +13,24 @@ import numpy as np
 from scipy import stats
 
 from upshift import digits
-from upshift.experiments import errors, learning
-from upshift.experiments.errors import BINS, LAGS, Errors, Series
+from upshift.experiments import errors, learning, whiteness_report
+from upshift.experiments.errors import (
+    BINS,
+    COLOURED,
+    CORRELATED,
+    LAGS,
+    UNEVEN,
+    Errors,
+    Series,
+)
 from upshift.experiments.experiment import Cell, Experiment, Settings, Summary
 from upshift.experiments.table import Column, Row
 from upshift.formats import Fixed
-from upshift.optim import QtAdam, QtSGD
+from upshift.optim import QtSGD
+from upshift.optim.adam import direction
 from upshift.resolution import Band, Constant, Policy
 
-TRAINED, BATCH = 360, 36
 WEIGHT = Fixed(18, 16)
-UNEVEN, COLOURED, CORRELATED = 0.1, 0.9, 0.1
-"""From where on an effect, a flatness and a correlation speak against the hypothesis."""
 SHARES = (0.0, 0.01, 0.1, 0.5, 1.0)
 """Shares of steps that moved something, by which windows are sorted."""
 
@@ -33,14 +39,13 @@ _POLICIES: dict[str, Callable[[], Policy]] = {
     "Band, no vanish": lambda: Band(vanish=False),
     "Constant(16)": lambda: Constant(16),
 }
-_OPTIMIZERS = {"SGD": QtSGD, "Adam": QtAdam}
 
 COLUMNS = (
     Column("part", str, "a window of time, or one bin of the whole run", ("window", "histogram")),
-    Column("optimizer", str, "whose direction is quantized", (*_OPTIMIZERS,)),
-    Column("rate", int, "k of the learning rate 2^-k", low=0, high=31),
+    Column("optimizer", str, "whose direction is quantized", (*learning.OPTIMIZERS,)),
+    learning.RATE,
     Column("policy", str, "what decides q", (*_POLICIES,)),
-    Column("seed", int, "of split, first weights and order of the images", low=0),
+    learning.SEED,
     Column("layer", str, "the parameter tensor"),
     Column("number", int, "of the window or of the bin, from 0", low=0),
     Column("q", int, "resolution of the tensor, at the end of the window", low=0, optional=True),
@@ -108,17 +113,20 @@ class Observed:
 def observe(cell: Cell) -> Iterator[list[Observed]]:
     """Train, and yield what every tensor's quantizer saw, step by step."""
     seed, steps = cell["seed"], cell["window"] * cell["windows"]
-    data = digits.load(seed, 1797 - TRAINED)
+    data = learning.load(seed)
     network = digits.network(seed)
     parameters = list(network.parameters())
     policy, lr = _POLICIES[cell["policy"]](), 2.0 ** -cell["rate"]
-    optimizer: Any = _OPTIMIZERS[cell["optimizer"]](
+    optimizer: Any = learning.OPTIMIZERS[cell["optimizer"]](
         parameters, lr, resolution=policy, weight=WEIGHT
     )
     before, epoch = copy.deepcopy(policy), 0
     before.bind(WEIGHT.fraction)
-    epochs = -(-steps // (TRAINED // BATCH))
-    for step in learning.train(network, data, optimizer, epochs=epochs, batch=BATCH, seed=seed):
+    epochs = -(-steps // (learning.TRAINED // learning.BATCH))
+    training = learning.train(
+        network, data, optimizer, epochs=epochs, batch=learning.BATCH, seed=seed
+    )
+    for step in training:
         if step.diverged or step.number > steps:
             return
         if step.epoch > epoch:
@@ -139,10 +147,9 @@ def _direction(optimizer: Any, p: Any) -> Series:
     if isinstance(optimizer, QtSGD):
         return np.asarray(p.grad.numpy().ravel().copy())
     group, state = optimizer.param_groups[0], optimizer.state[p]
-    first, second = (1 - beta ** state["step"] for beta in group["betas"])
-    m, v = (state[name].numpy().ravel() for name in ("exp_avg", "exp_avg_sq"))
-    root = np.sqrt(v / np.float32(second))
-    return np.asarray((m / np.float32(first)) / (root + np.float32(group["eps"])))
+    moments = state["exp_avg"], state["exp_avg_sq"]
+    h = direction(*moments, state["step"], group["betas"], group["eps"], early=False)
+    return np.asarray(h.numpy().ravel())
 
 
 def measure(cell: Cell) -> list[Row]:
@@ -216,7 +223,7 @@ def summarize(rows: Sequence[Row]) -> Summary:
         "layers": _grouped(windows, ("optimizer", "layer")),
         "moved": [
             {"optimizer": optimizer, "from": low, "to": high, **_mean(some)}
-            for optimizer in _OPTIMIZERS
+            for optimizer in learning.OPTIMIZERS
             for low, high in pairwise(SHARES)
             if (some := [row for row in windows if _between(row, optimizer, low, high)])
         ],
@@ -274,136 +281,6 @@ def expect(summary: Summary) -> list[str]:
     return wrong
 
 
-# -- the report -----------------------------------------------------------------------------------
-
-
-def report(summary: Summary) -> str:
-    """Return the tables and the verdict."""
-    heading = (
-        "windows | steps that moved | gradients of zero | w, all steps | w, moved | variance "
-        "| variance, moved | flatness | lag 1 | lag 8 | lag 1, moved | steps themselves, lag 1 "
-        "| uneven | coloured |"
-    )
-    rule = "---:|" * 14
-    lines = [f"| optimizer | learning rate | policy | {heading}", f"|---|---|---|{rule}"]
-    lines += [
-        f"| {arm['optimizer']} | 2^-{arm['rate']} | {arm['policy']} | {_cells(arm)} |"
-        for arm in summary["arms"]
-    ]
-    lines += ["", "By parameter tensor, all learning rates and policies:", ""]
-    lines += [f"| optimizer | tensor | {heading}", f"|---|---|{rule}"]
-    lines += [
-        f"| {each['optimizer']} | `{each['layer']}` | {_cells(each)} |"
-        for each in summary["layers"]
-    ]
-    lines += ["", "By the share of steps that moved a weight, all tensors:", ""]
-    lines += [f"| optimizer | share | {heading}", f"|---|---|{rule}"]
-    lines += [
-        f"| {each['optimizer']} | {each['from']:.0%} to {each['to']:.0%} | {_cells(each)} |"
-        for each in summary["moved"]
-    ]
-    return "\n".join([*lines, "", *_verdict(summary)]) + "\n"
-
-
-def _cells(found: Summary) -> str:
-    def plain(name: str) -> str:
-        return "" if found[name] is None else f"{found[name][0]:.2f} ± {found[name][1]:.2f}"
-
-    names = (
-        "effect", "effect_moved", "variance", "variance_moved", "flatness", "lag1", "lag8",
-        "lag1_moved", "signal",
-    )  # fmt: skip
-    means = (f"{found[name][0]:.0%}" if found[name] else "" for name in ("moved", "silent"))
-    shares = (f"{found[name]:.0%}" for name in ("uneven", "coloured"))
-    return " | ".join([str(found["windows"]), *means, *map(plain, names), *shares])
-
-
-def _verdict(summary: Summary) -> Iterator[str]:
-    for optimizer in _OPTIMIZERS:
-        arms = [arm for arm in summary["arms"] if arm["optimizer"] == optimizer]
-        n = sum(arm["windows"] for arm in arms)
-        if not n:
-            continue
-        uneven, coloured, rejected = (
-            sum(arm[name] * arm["windows"] for arm in arms) / n
-            for name in ("uneven", "coloured", "rejected")
-        )
-        signal = np.average([arm["signal"][0] for arm in arms if arm["signal"]])
-        lag = np.average([arm["lag1"][0] for arm in arms if arm["lag1"]])
-        holds = "does not hold" if uneven > 0.5 or coloured > 0.5 else "holds in most windows"
-        yield (
-            f"{optimizer}: the hypothesis {holds}. Of {n} windows {uneven:.0%} are not uniform "
-            f"(w above {UNEVEN:g}), {rejected:.0%} by chi-square at 1 %, and {coloured:.0%} are "
-            f"not white (flatness below {COLOURED:g}, or lag 1 beyond {CORRELATED:g}). Steps "
-            f"before quantization have a correlation of {signal:.2f} at lag 1, and their errors "
-            f"one of {lag:.2f}, in the mean over the arms."
-        )
-        yield ""
-
-
-def plots(rows: Sequence[Row], summary: Summary) -> dict[str, str]:
-    """Return histograms, and flatness over training."""
-    return {"histogram.svg": _histograms(rows), "flatness.svg": _flatness(rows)}
-
-
-def _histograms(rows: Sequence[Row]) -> str:
-    from upshift.experiments.plots import drawing
-
-    shares: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        if row["part"] == "histogram":
-            for name in ("share", "share_moved"):
-                shares[f"{row['optimizer']}, {row['policy']}", name][row["number"]].append(
-                    row[name]
-                )
-    arms = list(dict.fromkeys(arm for arm, _ in shares))
-    middles = (np.arange(BINS) + 0.5) / BINS - 0.5
-    with drawing(2, 3, height=4.4, sharex=True, sharey=True) as drawn:
-        for axes, arm in zip(drawn.axes.ravel(), arms, strict=False):
-            for name, label in (("share", "all steps"), ("share_moved", "steps that moved")):
-                means = [BINS * float(np.mean(shares[arm, name][n])) for n in range(BINS)]
-                axes.step(middles, means, where="mid", label=label)
-            axes.axhline(1, color="black", linestyle=":", linewidth=0.8)
-            axes.set_title(arm)
-            axes.set_yscale("log")
-        drawn.axes[0, 0].legend(loc="upper right")
-        for axes in drawn.axes[-1]:
-            axes.set_xlabel("error, grid steps")
-        for axes in drawn.axes[:, 0]:
-            axes.set_ylabel("density")
-    return drawn.svg
-
-
-def _flatness(rows: Sequence[Row]) -> str:
-    from upshift.experiments.plots import drawing
-
-    found: dict[tuple[str, str, str], dict[int, list[float]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
-    for row in rows:
-        if row["part"] == "window" and row["flatness"] is not None:
-            which = row["optimizer"], row["policy"], row["layer"]
-            found[which][row["number"]].append(row["flatness"])
-    with drawing(2, 3, height=4.4, sharex=True, sharey=True) as drawn:
-        panels = zip(
-            drawn.axes.ravel(), [(o, p) for o in _OPTIMIZERS for p in _POLICIES], strict=True
-        )
-        for axes, (optimizer, policy) in panels:
-            for (name, by, layer), course in found.items():
-                if (name, by) == (optimizer, policy):
-                    numbers = sorted(course)
-                    axes.plot(numbers, [float(np.mean(course[n])) for n in numbers], label=layer)
-            axes.axhline(1, color="black", linestyle=":", linewidth=0.8)
-            axes.set_title(f"{optimizer}, {policy}")
-        drawn.axes[0, 0].set_ylim(0, 1.1)
-        drawn.axes[0, 0].legend(loc="lower left", ncols=2, fontsize=7)
-        for axes in drawn.axes[-1]:
-            axes.set_xlabel("window")
-        for axes in drawn.axes[:, 0]:
-            axes.set_ylabel("spectral flatness")
-    return drawn.svg
-
-
 EXPERIMENT = Experiment(
     name="whiteness",
     columns=COLUMNS,
@@ -414,8 +291,7 @@ EXPERIMENT = Experiment(
     plan=plan,
     measure=measure,
     summarize=summarize,
-    report=report,
-    plots=plots,
+    report=whiteness_report.report,
+    plots=whiteness_report.plots,
     expect=expect,
-    packages=("torch", "scikit-learn", "scipy"),
 )

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from upshift import digits
-from upshift.experiments import forensics, learning
+from upshift.experiments import forensics, forensics_report, learning
 from upshift.optim import QtSGD
 
 
@@ -100,4 +100,4 @@ def test_differences_are_paired_by_seed():
     found = summary["differences"]["SGD"]["mean"]
     assert (found["mean"], found["deviation"]) == pytest.approx((2.0, math.sqrt(2)))
     assert summary["spread"]["SGD"] == pytest.approx(20.0)  # sqrt(2) times 20 / sqrt(2)
-    assert "+2.00 ± 1.41 over 2 seeds" in forensics.report(summary)
+    assert "+2.00 ± 1.41 over 2 seeds" in forensics_report.report(summary)

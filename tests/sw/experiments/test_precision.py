@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from upshift.experiments import forensics, learning, precision
+from upshift.experiments import forensics, learning, precision, precision_report
 from upshift.report import UpdateReport
 from upshift.resolution import Band, Constant
 
@@ -13,7 +13,13 @@ QUICK = precision.EXPERIMENT.quick
 
 
 def cell(**changes):
-    plain = {"optimizer": "SGD", "rate": 2, "policy": precision.FLOAT, "seed": 0, "epochs": 1}
+    plain = {
+        "optimizer": "SGD",
+        "rate": 2,
+        "policy": precision_report.FLOAT,
+        "seed": 0,
+        "epochs": 1,
+    }
     return plain | {"width": None, "fraction": None} | changes
 
 
@@ -22,7 +28,7 @@ def test_the_full_form_has_formats_of_8_to_24_bits():
     widths = {cell["width"] for cell in cells} - {None}
     assert (min(widths), max(widths)) == (8, 24)
     assert {cell["policy"] for cell in cells} == {
-        precision.FLOAT, precision.OWN, precision.BAND,
+        precision_report.FLOAT, precision_report.OWN, precision_report.BAND,
     }  # fmt: skip
     assert all(cell["fraction"] < cell["width"] for cell in cells if cell["width"])
 
@@ -36,15 +42,15 @@ def test_floats_are_not_quantized():
 
 
 def test_a_format_without_room_blocks_its_bursts():
-    found = precision.measure(cell(rate=9, policy=precision.OWN, width=6, fraction=4))[0]
+    found = precision.measure(cell(rate=9, policy=precision_report.OWN, width=6, fraction=4))[0]
     assert found["needed"] > 4
     assert found["idle"] >= found["blocked"] > 0.9
     assert found["zero"] > 0.99
 
 
 def test_policies_are_those_of_the_page():
-    own = precision._policy(cell(policy=precision.OWN, width=18, fraction=16))
-    band = precision._policy(cell(policy=precision.BAND, width=18, fraction=16))
+    own = precision._policy(cell(policy=precision_report.OWN, width=18, fraction=16))
+    band = precision._policy(cell(policy=precision_report.BAND, width=18, fraction=16))
     assert (own.limit, own.vanish, own.q) == (16, True, 2)
     assert isinstance(band, Band)
     assert band.limit is None
@@ -85,9 +91,9 @@ def rows(*accuracies):
         each
         for seed, gain in enumerate((0.0, 0.01))
         for each in (
-            row(precision.FLOAT, seed, 0.9 + gain, q=64),
+            row(precision_report.FLOAT, seed, 0.9 + gain, q=64),
             *(
-                row(precision.OWN, seed, accuracy + gain, 8 + 2 * index)
+                row(precision_report.OWN, seed, accuracy + gain, 8 + 2 * index)
                 for index, accuracy in enumerate(accuracies)
             ),
         )

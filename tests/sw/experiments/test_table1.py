@@ -25,7 +25,7 @@ def test_the_full_form_is_what_the_page_says():
     arms = {(c["optimizer"], c["policy"], c["weights"]) for c in cells if c["part"] == "test"}
     quantized = {(policy, weights) for policy in table1.POLICIES for weights in table1.WEIGHTS}
     quantized -= {(table1.PLAIN, table1.FIXED)}
-    assert arms == {(optimizer, *each) for optimizer in table1.OPTIMIZERS for each in quantized}
+    assert arms == {(optimizer, *each) for optimizer in learning.OPTIMIZERS for each in quantized}
     assert len(cells) == 2 * 14 * 9 * 20
     policies = {name: make() for name, make in table1.POLICIES.items()}
     assert isinstance(policies["Authors"], Authors)
