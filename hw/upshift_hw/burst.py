@@ -39,14 +39,15 @@ def _step_layout(config: UnitConfig) -> data.StructLayout:
     )
 
 
-def _terms(beat, clear, comes):
+def _terms(beat, clear, hold, comes):
     """Return what there is to decide about a beat, and about a command that may come with it.
 
     It goes as soon as gradients come, if it meets nothing in flight, or easily, if it takes none:
-    then it is a burst of its own, and meets nothing. It may begin a burst.
+    then it is a burst of its own, and meets nothing.
     """
-    goes, easily = beat.takes & clear, ~beat.takes
-    return goes, easily, goes & comes, easily & comes, comes, beat.present & beat.first
+    goes = beat.takes & clear & ~(beat.first & hold)
+    easily = ~beat.takes & ~(beat.present & hold)
+    return goes, easily, goes & comes, easily & comes, comes
 
 
 class BurstSequencer(wiring.Component):
@@ -154,8 +155,8 @@ class BurstSequencer(wiring.Component):
         # none, they differ, so that synthesis does not merge them.
         may, must, may_take, must_take = (Signal() for _ in range(4))
         due = Signal()  # there is a command, room for its report, and no burst in progress
-        ready, easy, moves = self._now(m, "beats", may, must, init=(0, 1))
-        *_, decide = self._now(m, "decision", may, must, init=(1, 0))
+        *_, moves = self._now(m, "beats", may, must, init=(1, 0))
+        ready, easy, decide = self._now(m, "decision", may, must, init=(0, 1))
         *_, take = self._now(m, "command", may_take, must_take, init=(0, 0))
         *_, load = self._now(m, "burst", may_take, must_take, init=(1, 1))
         m.d.comb += [
@@ -187,18 +188,18 @@ class BurstSequencer(wiring.Component):
         done, nearly = self._generate(
             m, checker, new, due=due, moves=moves, touches=touches, load=load
         )
-        some, another = checker.valid | checker.more, checker.more & checker.plan.single
-        moved = _terms(following, ~tracker.next_waits, Mux(due, another, some & (done | nearly)))
-        stayed = _terms(current, ~tracker.stays, some & done)
-        goes, easily, goes_and_comes, easily_and_comes, comes, begins = (
+        another = checker.more & checker.plan.single
+        comes = Mux(due, another, checker.some & (done | nearly)), checker.some & done
+        moved = _terms(following, ~tracker.next_waits, self.hold, comes[0])
+        stayed = _terms(current, ~tracker.stays, self.hold, comes[1])
+        goes, easily, goes_and_comes, easily_and_comes, comes = (
             Mux(decide, *both) for both in zip(moved, stayed, strict=True)
         )
-        free = ~(begins & self.hold)
         m.d.comb += [
-            may.eq(goes & free & self.room),
-            must.eq(easily & free),
-            may_take.eq(goes_and_comes & free & self.room & self.report_free),
-            must_take.eq(easily_and_comes & free & self.report_free),
+            may.eq(goes & self.room),
+            must.eq(easily),
+            may_take.eq(goes_and_comes & self.room & self.report_free),
+            must_take.eq(easily_and_comes & self.report_free),
         ]
         m.d.sync += due.eq(comes & self.report_free)
 

@@ -88,8 +88,8 @@ class CommandChecker(wiring.Component):
     -------
     i : In(stream)
         Commands.
-    valid, more : Out
-        There is a plan; there will be one in the next clock, even if this one is taken.
+    valid, more, some : Out
+        There is a plan; there will be one in the next clock, even if this one is taken; either.
     plan : Out
         What its command asks for. Elements and masks are for accepted updates only.
     take : In
@@ -106,6 +106,7 @@ class CommandChecker(wiring.Component):
                 "i": In(stream.Signature(layout_of(layout.command(config)))),
                 "valid": Out(1),
                 "more": Out(1),
+                "some": Out(1),
                 "plan": Out(plan_layout(config)),
                 "take": In(1),
                 "floor": Out(resolution),
@@ -185,7 +186,8 @@ class CommandChecker(wiring.Component):
             | _if(beyond, Refusal.RANGE)
         )
         m.d.comb += [self.plan.eq(current), self.more.eq(added)]
-        m.d.sync += self.valid.eq(added | (self.valid & ~self.take))
+        waits = self.valid & ~self.take
+        m.d.sync += [self.valid.eq(added | waits), self.some.eq(entered | added | waits)]
         with m.If(self.i.ready):
             # Two terms instead of a choice: the floor shares the enable of all the others.
             new = late_command.resolution & raises.replicate(len(self.floor))

@@ -158,10 +158,7 @@ class UpdateUnit(wiring.Component):
         """
         access, answer = self.i_access, self.o_weights
         transfer, waits = Signal(), Signal()
-        quiet = Signal()  # no beat is there and none will be in this clock
-        m.d.sync += quiet.eq(
-            sequencer.hold & ~(sequencer.underway | sequencer.starting | datapath.occupied)
-        )
+        hold, quiet = Signal(), Signal()  # quiet: no beat is there and none will be in this clock
         # A row that was asked for: one clock to the port, and as many as the memory takes.
         asked = [transfer & ~access.payload.write]
         for clock in range(memory.latency):
@@ -171,7 +168,7 @@ class UpdateUnit(wiring.Component):
         keeps = waits & ~answer.ready
         pending = reduce(or_, asked[1:])
         answers = Signal()  # pending or waits, or was taken in the clock before
-        holds = Signal(init=1)  # the same near the sequencer; differs at reset to remain another
+        holds = access.valid | pending | keeps
         write = transfer & access.payload.write
         m.d.sync += [
             # The port may read anything while no row is on its way or waiting for the host.
@@ -182,11 +179,12 @@ class UpdateUnit(wiring.Component):
             Cat(memory.host_weights).eq(access.payload.weights),
             waits.eq(asked[-1] | keeps),
             answers.eq(asked[0] | pending | keeps),
-            holds.eq(asked[0] | pending | keeps),
+            hold.eq(holds),
+            quiet.eq(hold & holds & ~(sequencer.underway | sequencer.starting | datapath.occupied)),
         ]
         m.d.comb += [
             transfer.eq(access.valid & access.ready),
-            sequencer.hold.eq(access.valid | holds),
+            sequencer.hold.eq(hold),
             access.ready.eq(quiet & ~answers),
             answer.valid.eq(waits),
             answer.payload.eq(memory.read_weights),

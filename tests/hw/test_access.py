@@ -114,12 +114,12 @@ def test_a_read_sees_the_last_write_of_the_burst_and_holds_the_next_until_it_is_
     on_unit(script)
 
 
-def test_an_access_to_an_idle_unit_is_served_in_the_next_clock():
+def test_an_access_to_an_idle_unit_is_served_two_clocks_later():
     async def script(driver):
         traffic = Traffic(driver, [], read_of(3), 2)
-        for _ in range(6):
+        for _ in range(7):
             await traffic.step()
-        assert (traffic.accessed, traffic.answered) == (3, 5)
+        assert (traffic.accessed, traffic.answered) == (4, 6)
         assert traffic.row == [12, 13, 14, 15]
 
     on_unit(script)

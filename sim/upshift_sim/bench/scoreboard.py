@@ -4,7 +4,8 @@ Commands and gradient beats come from the input monitors, so the model computes 
 really given. A burst is executed by the model when its last beat has been taken, and its report
 is expected in order. The arbitration rule of host accesses is checked on the way: an access waits
 for the burst in progress and goes before the next one, and data that was read is taken before the
-next burst starts. After a reset, weights that were on their way may be old or new; `resets` says
+next burst starts. A burst that starts in the clock after the access is offered, or before, is the
+one in progress. After a reset, weights that were on their way may be old or new; `resets` says
 which, and the first row read afterwards settles it.
 """
 
@@ -130,8 +131,7 @@ class Scoreboard:
         self._updates: deque[dict[str, int]] = deque()
         self._uncertain: dict[int, set[int]] = {}
         self._last_beat = -1 - latency
-        self._waiting = False
-        self._overtook: Burst | None = None
+        self._offered: int | None = None
         self._command = layout.command(config)
         self._report = layout.report(config)
         self._access = layout.access(config)
@@ -183,10 +183,10 @@ class Scoreboard:
         if self._rows:
             raise MismatchError("a burst started before the data of a host read was taken")
         burst = self._filling[0]
-        if self._waiting:
-            if self._overtook not in (None, burst):
-                raise MismatchError("a second burst started while a host access was waiting")
-            self._overtook = burst
+        if self._offered is not None and not burst.clocks and clock > self._offered + 1:
+            raise MismatchError(
+                f"a burst started {clock - self._offered} clocks after a host access was offered"
+            )
         burst.words += unpack_words(self.config, payload)
         burst.clocks.append(clock)
         burst.waited.append(waited)
@@ -227,17 +227,18 @@ class Scoreboard:
 
     def watch_access(self, valid: bool, clock: int) -> None:
         """Take note of whether a host access is offered; before any transfer of the clock."""
-        if valid and not self._waiting:
-            self._overtook = None
+        if valid and self._offered is None:
+            self._offered = clock
             self.access_waited = False
-        self._waiting = valid
+        elif not valid:
+            self._offered = None
         self.access_waited |= valid and self.in_progress(clock)
 
     def on_access(self, payload: int, clock: int) -> None:
         """Take note of a host access."""
         if self.in_progress(clock):
             raise MismatchError("a host access was served before the last write of a burst")
-        self._waiting = False
+        self._offered = None
         fields = layout.unpack(self._access, payload)
         row, lanes = fields["row"], self.config.lanes
         if not fields["write"]:
@@ -300,7 +301,7 @@ class Scoreboard:
         self._reported.clear()
         self._rows.clear()
         self._updates.clear()
-        self._waiting = False
+        self._offered = None
         self._last_beat = clock - 1 - self._latency
         self.unit.floor = 0
 
