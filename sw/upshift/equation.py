@@ -38,8 +38,7 @@ def widest_fixed(dtype: torch.dtype) -> int:
 
 
 def _round_half_up(x: Tensor) -> Tensor:
-    floor = x.floor()
-    return floor + (x - floor >= 0.5)
+    return (x + x).floor().mul_(0.5).ceil_()
 
 
 def _round(x: Tensor, rule: Rule) -> Tensor:
@@ -211,12 +210,29 @@ def scale(h: Tensor, lr: float, gradient: Format | None = None) -> Scaled:
         finite = finite & clean.isfinite()
         clean = torch.where(clean.isfinite(), clean, 0.0)
     steps = clean * lr
-    k = rates.exponent(lr)
-    needed = None
+    lowest = None
     if clean.numel():
-        low, high = torch.aminmax(steps if k is None else clean)
-        needed = resolution_needed(float(low), float(high), k or 0)
-    return Scaled(steps, int(torch.count_nonzero(~finite)), clipped, needed)
+        low, high = torch.aminmax(clean)
+        lowest = needed(float(low), float(high), lr, clean.dtype)
+    return Scaled(steps, int(torch.count_nonzero(~finite)), clipped, lowest)
+
+
+def needed(low: float, high: float, lr: float, dtype: torch.dtype) -> int | None:
+    """Return q_min of a step from the smallest and the largest element of the encoded h.
+
+    Parameters
+    ----------
+    low, high : float
+        Finite.
+    lr : float
+        Learning rate lambda, positive.
+    dtype : torch.dtype
+        In which lambda h is rounded, unless lambda is a power of two.
+    """
+    k = rates.exponent(lr)
+    if k is None:
+        low, high = (torch.tensor((low, high), dtype=dtype) * lr).tolist()
+    return resolution_needed(low, high, k or 0)
 
 
 def apply(

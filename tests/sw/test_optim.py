@@ -2,6 +2,7 @@
 
 import copy
 import io
+import math
 import pickle
 
 import numpy as np
@@ -85,7 +86,11 @@ def nothing_changed(model, optimizer):
 @pytest.mark.parametrize("options", SGD.values(), ids=SGD)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_direction_is_what_torch_multiplies_by_the_learning_rate(options, dtype):
-    # At q = 64 every step of this size lies on the grid already, so nothing is rounded.
+    # At q = 64 every step of this size lies on the grid already, so nothing is rounded. Torch may
+    # fuse products into sums, ours are IEEE operations: the same bits where products are exact.
+    factors = [options.get("weight_decay", 0), 1 - options.get("dampening", 0)]
+    factors += [options["momentum"]] if options.get("nesterov") else []
+    exact = all(math.frexp(factor)[0] in (0, 0.5) for factor in factors)
     ours, theirs = network(dtype), network(dtype)
     quantized = QtSGD(ours.parameters(), 2**-4, resolution=Constant(64), **options)
     plain = torch.optim.SGD(theirs.parameters(), 2**-4, **options)
@@ -95,10 +100,13 @@ def test_the_direction_is_what_torch_multiplies_by_the_learning_rate(options, dt
             optimizer.zero_grad()
             model(x).square().sum().backward()
             optimizer.step()
-        if dtype == torch.float32:
+        if dtype == torch.float32 and exact:
             assert same(bits(ours), bits(theirs))
     for a, b in zip(bits(ours), bits(theirs), strict=True):
-        assert (a - b).abs().max() <= 2.0**-58 * (dtype == torch.float64)
+        if exact:
+            assert (a - b).abs().max() <= 2.0**-58 * (dtype == torch.float64)
+        else:
+            torch.testing.assert_close(a, b, rtol=2e-4 if dtype == torch.float32 else 1e-12, atol=0)
 
 
 @pytest.mark.parametrize("formats", FORMATS.values(), ids=FORMATS)

@@ -21,6 +21,8 @@ from torch.optim.optimizer import Optimizer, ParamsT, StateDict
 from upshift.device import Device
 from upshift.formats import Fixed, Format
 from upshift.optim._device_weights import DeviceWeights, Mirror, hold
+from upshift.optim._fused import Fused, Moving
+from upshift.optim._pass import Direction, scalars
 from upshift.optim._streaming import Stream
 from upshift.report import UpdateReport
 from upshift.resolution import Policy
@@ -42,6 +44,7 @@ class QtOptimizer(Optimizer):
         mirror: Mirror | None,
         check_every: int,
         nonfinite: Literal["raise", "skip"],
+        compiled: bool | None,
     ):
         if not isinstance(resolution, Policy):
             raise TypeError(f"resolution must be a policy such as Band(), not {resolution!r}")
@@ -51,6 +54,7 @@ class QtOptimizer(Optimizer):
         self._weights = hold(
             weight, gradient, device, base=base, mirror=mirror, check_every=check_every
         )
+        self._fused = Fused(self.weight, compiled)
         self._stream: Stream | None = None
         if isinstance(self._weights, DeviceWeights):
             resolution.check_device()
@@ -72,8 +76,16 @@ class QtOptimizer(Optimizer):
     # -- what a subclass adds -----------------------------------------------------------------
 
     @abstractmethod
-    def _direction(self, p: Tensor, group: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        """Return h, and the new entries of the parameter's state; change nothing."""
+    def _rule(self, group: dict[str, Any]) -> Direction:
+        """Return how the parameters of a group get their direction."""
+
+    @abstractmethod
+    def _numbers(self, group: dict[str, Any], last: dict[str, Any]) -> tuple[float, ...]:
+        """Return the scalars of a direction, from the state of the parameter."""
+
+    def _entries(self, last: dict[str, Any]) -> dict[str, Any]:
+        """Return what a step changes in the state of a parameter beside tensors."""
+        return {}
 
     @staticmethod
     @abstractmethod
@@ -135,6 +147,8 @@ class QtOptimizer(Optimizer):
         if stream is not None:
             stream.check(self.param_groups, self.resolution)
         self._sync_changed()
+        if self._step_fused():
+            return loss
         try:
             work = self._work()
         except Exception:
@@ -155,6 +169,52 @@ class QtOptimizer(Optimizer):
         finally:
             self._remember()
         return loss
+
+    def _step_fused(self) -> bool:
+        """Take the step in place and return True, or change nothing and return False."""
+        if self.device is not None or self.gradient is not None:
+            return False
+        groups = [self._moving(group) for group in self.param_groups]
+        rates, tensors = self._rates(groups), self._tensors()
+        moving = [
+            self._item(p, tensors[p], lr, group)
+            for group, lr, parameters in zip(self.param_groups, rates, groups, strict=True)
+            for p in parameters
+        ]
+        peaks = self._fused.foresee(moving, self.resolution)
+        if peaks is None:
+            return False
+        try:
+            for item, peak in zip(moving, peaks, strict=True):
+                self.reports[item.p], state = self._fused.step(item, peak, self.resolution)
+                if state:
+                    self.state[item.p].update(state)
+        finally:
+            self._remember()
+        return True
+
+    def _item(self, p: Tensor, tensor: int, lr: float, group: dict[str, Any]) -> Moving:
+        last = self.state.get(p, {})
+        return Moving(
+            p,
+            tensor,
+            lr,
+            self._rule(group),
+            self._numbers(group, last),
+            bool(group["weight_decay"]),
+            last,
+            self._entries(last),
+        )
+
+    def _direction(self, p: Tensor, group: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """Return h, and the new entries of the parameter's state; change nothing."""
+        assert p.grad is not None
+        item = self._item(p, 0, 0.0, group)
+        k, names = scalars(item.numbers, p), item.direction.names
+        nowhere = (None,) * len(names)
+        state = item.direction.advance(p, p.grad, item.state(), nowhere, k)
+        h = item.direction(p, p.grad, state, k)
+        return h, dict(zip(names, state, strict=True)) | item.entries
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
@@ -313,6 +373,7 @@ class QtOptimizer(Optimizer):
             )
         names = ("_weights", "resolution", "nonfinite", "reports")
         kept = {name: getattr(self, name) for name in names}
+        kept["_fused"] = Fused(self.weight, self._fused.compiled)
         return super().__getstate__() | kept | {"_versions": {}, "_complete": True, "_stream": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
@@ -15,6 +15,7 @@ from upshift.device import Device
 from upshift.formats import Fixed, Format
 from upshift.optim._device_weights import Mirror
 from upshift.optim._optimizer import QtOptimizer, check_not_negative
+from upshift.optim._pass import root
 from upshift.resolution import Policy
 
 
@@ -51,7 +52,7 @@ class QtAdam(QtOptimizer):
         Add epsilon before the bias correction: ``h = m / (sqrt(v) + eps) * (sqrt(c2) / c1)``.
     maximize : bool
         Ascend.
-    weight, gradient, device, base, mirror, check_every, nonfinite
+    weight, gradient, device, base, mirror, check_every, nonfinite, compiled
         As in `QtSGD`.
 
     Attributes
@@ -105,6 +106,7 @@ class QtAdam(QtOptimizer):
         mirror: Mirror | None = None,
         check_every: int = 100,
         nonfinite: Literal["raise", "skip"] = "raise",
+        compiled: bool | None = None,
     ):
         defaults = {
             "lr": lr,
@@ -126,6 +128,7 @@ class QtAdam(QtOptimizer):
             mirror=mirror,
             check_every=check_every,
             nonfinite=nonfinite,
+            compiled=compiled,
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -141,61 +144,76 @@ class QtAdam(QtOptimizer):
         if not pair or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas {betas} are not allowed: two numbers, 0 to 1 without 1")
 
-    def _direction(self, p: Tensor, group: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        assert p.grad is not None
-        g = -p.grad if group["maximize"] else p.grad
-        decay, decoupled = group["weight_decay"], group["decoupled_weight_decay"]
-        if decay and not decoupled:
-            g = g + p * decay
-        last = self.state.get(p, {})
+    def _rule(self, group: dict[str, Any]) -> AdamDirection:
+        decay, decoupled = bool(group["weight_decay"]), bool(group["decoupled_weight_decay"])
+        return AdamDirection(
+            bool(group["maximize"]),
+            decay and not decoupled,
+            decay and decoupled,
+            bool(group["eps_before_correction"]),
+        )
+
+    def _entries(self, last: dict[str, Any]) -> dict[str, Any]:
         # A plain integer: as a float32 tensor it would stop at 2**24.
-        t = last.get("step", 0) + 1
-        m, v = moments(g, last.get("exp_avg"), last.get("exp_avg_sq"), group["betas"])
-        h = direction(m, v, t, group["betas"], group["eps"], early=group["eps_before_correction"])
-        if decay and decoupled:
-            h += p * decay
-        return h, {"step": t, "exp_avg": m, "exp_avg_sq": v}
+        return {"step": last.get("step", 0) + 1}
+
+    def _numbers(self, group: dict[str, Any], last: dict[str, Any]) -> tuple[float, ...]:
+        t = self._entries(last)["step"]
+        b1, b2 = group["betas"]
+        c1, c2 = 1 - b1**t, 1 - b2**t
+        both = math.sqrt(c2) / c1
+        return b1, 1 - b1, b2, 1 - b2, c1, c2, both, group["eps"], group["weight_decay"]
 
 
-def moments(
-    g: Tensor, m: Tensor | None, v: Tensor | None, betas: tuple[float, float]
-) -> tuple[Tensor, Tensor]:
-    """Return Adam's next moments of the gradient g; those before are None at first."""
-    b1, b2 = betas
-    m = torch.zeros_like(g) if m is None else m * b1
-    v = torch.zeros_like(g) if v is None else v * b2
-    return m.add_(g * (1 - b1)), v.add_((g * g).mul_(1 - b2))
+@dataclass(frozen=True)
+class AdamDirection:
+    """h of Adam, one IEEE operation after the other.
 
-
-def direction(
-    m: Tensor, v: Tensor, t: int, betas: tuple[float, float], eps: float, *, early: bool
-) -> Tensor:
-    """Return Adam's direction from the moments after t steps.
-
-    Parameters
+    Attributes
     ----------
-    m, v : Tensor of float32 or float64, same shape
-        Not changed.
-    t : int
-        1 or more.
-    betas, eps
-        As in `QtAdam`.
+    maximize : bool
+    coupled, decoupled : bool
+        Whether weight decay is added to the gradient, or to h.
     early : bool
         Add epsilon before the bias correction.
     """
-    c1, c2 = (1 - beta**t for beta in betas)
-    if early:
-        return (m / _sqrt_(v.clone()).add_(eps)).mul_(math.sqrt(c2) / c1)
-    # As tensors: by a number, CUDA would multiply by the reciprocal.
-    return (m / m.new_full((), c1)).div_(_sqrt_(v / v.new_full((), c2)).add_(eps))
 
+    maximize: bool
+    coupled: bool
+    decoupled: bool
+    early: bool
 
-def _sqrt_(x: Tensor) -> Tensor:
-    """Replace x by its correctly rounded square root, and return it.
+    names: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
 
-    Torch's own is not correctly rounded on CPUs, neither in float32 nor in float64.
-    """
-    if x.device.type == "cpu":
-        np.sqrt(x.numpy(), out=x.numpy())
-        return x
-    return x.copy_(x.double().sqrt_())  # of a float32 the root of a double, rounded, is right
+    def advance(
+        self, w: Tensor, g: Tensor, state: tuple[Tensor, ...], out: Any, k: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        """Return the next moments, in the tensors `out` has."""
+        g = -g if self.maximize else g
+        if self.coupled:
+            g = g + w * k[8]
+        m, v = state
+        m = torch.mul(m, k[0], out=out[0]).add_(g * k[1])
+        v = torch.mul(v, k[2], out=out[1]).add_((g * g).mul_(k[3]))
+        return m, v
+
+    def __call__(
+        self, w: Tensor, g: Tensor, state: tuple[Tensor, ...], k: tuple[Tensor, ...]
+    ) -> Tensor:
+        """Return h."""
+        m, v = state
+        c1, c2, both, eps, decay = k[4:]
+        if self.early:
+            h = (m / root(v).add_(eps)).mul_(both)
+        else:  # by tensors: by a number, CUDA would multiply by the reciprocal
+            h = (m / c1).div_(root(v / c2).add_(eps))
+        return h.add_(w * decay) if self.decoupled else h
+
+    def bound(
+        self, w: float, g: float, state: float, numbers: tuple[float, ...]
+    ) -> tuple[float, float]:
+        """Return what magnitudes of h and of the next state do not exceed."""
+        b1, a1, *_, c1, _, both, eps, decay = numbers
+        m = state * b1 + (g + w * decay * self.coupled) * a1
+        h = m / eps * (both if self.early else 1 / c1) if eps else math.inf
+        return h + w * decay * self.decoupled, m

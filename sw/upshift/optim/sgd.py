@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -56,6 +57,9 @@ class QtSGD(QtOptimizer):
         With ``mirror="model"``: steps between comparisons of all weights, by a checksum.
     nonfinite : {"raise", "skip"}
         What to do when a step is not finite: raise, or skip it whole, as loss scalers do.
+    compiled : bool, optional
+        Compile steps, with the same bits: takes seconds at the first step. Left out, steps of
+        tensors of 2**18 elements and more are compiled. Without a C++ compiler none is.
 
     Attributes
     ----------
@@ -107,6 +111,7 @@ class QtSGD(QtOptimizer):
         mirror: Mirror | None = None,
         check_every: int = 100,
         nonfinite: Literal["raise", "skip"] = "raise",
+        compiled: bool | None = None,
     ):
         defaults = {
             "lr": lr,
@@ -127,6 +132,7 @@ class QtSGD(QtOptimizer):
             mirror=mirror,
             check_every=check_every,
             nonfinite=nonfinite,
+            compiled=compiled,
         )
 
     @staticmethod
@@ -135,18 +141,62 @@ class QtSGD(QtOptimizer):
         if options["nesterov"] and (options["momentum"] <= 0 or options["dampening"] != 0):
             raise ValueError("nesterov needs a momentum and no dampening")
 
-    def _direction(self, p: Tensor, group: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        assert p.grad is not None
-        h = -p.grad if group["maximize"] else p.grad
-        if group["weight_decay"]:
-            h = h.add(p, alpha=group["weight_decay"])
-        if not group["momentum"]:
-            return h, {}
-        last = self.state.get(p, {}).get("momentum_buffer")
-        if last is None:
-            velocity = torch.clone(h)
-        else:
-            velocity = (last * group["momentum"]).add_(h, alpha=1 - group["dampening"])
-        if group["nesterov"]:
-            return h.add(velocity, alpha=group["momentum"]), {"momentum_buffer": velocity}
-        return velocity, {"momentum_buffer": velocity}
+    def _rule(self, group: dict[str, Any]) -> SGDDirection:
+        return SGDDirection(
+            bool(group["maximize"]),
+            bool(group["weight_decay"]),
+            bool(group["momentum"]),
+            bool(group["nesterov"]),
+        )
+
+    def _numbers(self, group: dict[str, Any], last: dict[str, Any]) -> tuple[float, ...]:
+        gain = 1.0 - group["dampening"] if "momentum_buffer" in last else 1.0  # at first it is h
+        return group["weight_decay"], group["momentum"], gain
+
+
+@dataclass(frozen=True)
+class SGDDirection:
+    """h of stochastic gradient descent, one IEEE operation after the other."""
+
+    maximize: bool
+    decay: bool
+    momentum: bool
+    nesterov: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the state's tensors."""
+        return ("momentum_buffer",) if self.momentum else ()
+
+    def _decayed(self, w: Tensor, g: Tensor, k: tuple[Tensor, ...]) -> Tensor:
+        g = -g if self.maximize else g
+        return g + w * k[0] if self.decay else g
+
+    def advance(
+        self, w: Tensor, g: Tensor, state: tuple[Tensor, ...], out: Any, k: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        """Return the next velocity, in the tensor `out` has."""
+        if not self.momentum:
+            return ()
+        _, momentum, gain = k
+        gained = self._decayed(w, g, k) * gain
+        return (torch.mul(state[0], momentum, out=out[0]).add_(gained),)
+
+    def __call__(
+        self, w: Tensor, g: Tensor, state: tuple[Tensor, ...], k: tuple[Tensor, ...]
+    ) -> Tensor:
+        """Return h."""
+        if not self.momentum:
+            return self._decayed(w, g, k)
+        if self.nesterov:
+            return self._decayed(w, g, k) + state[0] * k[1]
+        return state[0]
+
+    def bound(
+        self, w: float, g: float, state: float, numbers: tuple[float, ...]
+    ) -> tuple[float, float]:
+        """Return what magnitudes of h and of the next state do not exceed."""
+        decay, momentum, gain = numbers
+        g += w * decay
+        velocity = state * momentum + g * abs(gain)
+        return max(g, velocity, g * self.nesterov + velocity * momentum), velocity

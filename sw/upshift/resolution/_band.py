@@ -96,7 +96,7 @@ class Band(Policy):
 
     def observe(self, tensor: int, needed: int | None, total: Total | None = None) -> int:
         """Return the q to quantize a tensor with, after the vanish rule."""
-        q = max(self.q, self.tensor_q.get(tensor, 0))
+        q = self.foreseen(tensor)
         if not self.vanish or needed is None or needed <= q:
             return q
         raised = max(q, min(needed, self._cap()))
@@ -107,6 +107,10 @@ class Band(Policy):
             else:
                 self.q = raised
         return raised
+
+    def foreseen(self, tensor: int) -> int:
+        """Return the q of a tensor before the vanish rule."""
+        return max(self.q, self.tensor_q.get(tensor, 0))
 
     def independent(self, tensor: int) -> bool:
         """Return whether no other tensor can raise the q of this one before the next epoch."""

@@ -28,6 +28,10 @@ class Constant(Policy):
         """Return q."""
         return self.q
 
+    def foreseen(self, tensor: int) -> int:
+        """Return q."""
+        return self.q
+
     def independent(self, tensor: int) -> bool:
         """Return True."""
         return True

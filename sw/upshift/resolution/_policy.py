@@ -97,6 +97,14 @@ class Policy(ABC):
             Sum of the quantized step at a given q, in units of the grid; not on devices.
         """
 
+    def foreseen(self, tensor: int) -> int | None:
+        """Return the q of a tensor whose step does not vanish there, None if it is not known yet.
+
+        A policy that says so may raise the q of a tensor in `observe` only if its whole step is
+        zero at the q foreseen.
+        """
+        return None
+
     def independent(self, tensor: int) -> bool:
         """Return whether the q of a tensor has nothing to do with other tensors' steps.
 
