@@ -1,4 +1,4 @@
-"""``upshift bench``: updates per second, as ratios from one run; or what a link carries.
+"""``upshift bench``: updates per second, as ratios from one run; what a link carries; optimizers.
 
 Machines are noisy, so every round times all rows one after another and the table shows the
 median ratio to the bare loop of the same round, and the worst.
@@ -39,6 +39,8 @@ examples:
   upshift bench --long        also cocotb on both simulators and Amaranth's simulator
   upshift bench --link        the link of a virtual board, two minutes
   upshift bench --link serial:///dev/ttyUSB0
+  upshift bench --optim       steps of QtSGD and QtAdam against torch.optim, ten minutes
+  upshift bench --optim 1e6   at one million parameters only
 """
 
 
@@ -58,6 +60,13 @@ def add_parser(commands: Any) -> None:
         metavar="URL",
         help="measure a board's link instead, default virtual:ulx3s_25f",
     )
+    parser.add_argument(
+        "--optim",
+        nargs="*",
+        type=_elements,
+        metavar="N",
+        help="measure optimizer steps instead, on N parameters, default 1e6 1e7 1e8",
+    )
     parser.add_argument("--rounds", type=int, default=25, metavar="N", help="default 25")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -69,6 +78,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--rounds {options.rounds} is not allowed: 1 or more")
     if options.link is not None:
         return _run_link(options)
+    if options.optim is not None:
+        return _run_optim(options)
     from upshift_sim.rtl import RtlDevice
 
     config, smaller = (UnitConfig(depth=depth) for depth in (max(SIZES), min(SIZES)))
@@ -136,6 +147,40 @@ def _run_link(options: argparse.Namespace) -> int:
         f"an answer comes after {1e3 * summary['round_trip']:.2f} ms; payload is its share of "
         "what the line could carry, host the driver's processor time over the line's time"
     )
+    return 0
+
+
+def _elements(text: str) -> int:
+    number = float(text)
+    if number < 1000 or number % 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not allowed: a multiple of 1000")
+    return int(number)
+
+
+def _run_optim(options: argparse.Namespace) -> int:
+    """Measure optimizers and print the table."""
+    from rich.console import Console
+
+    from upshift_sim import optim_bench
+
+    with Console(stderr=True).status("import peers") as status:
+        sizes = tuple(options.optim) or optim_bench.SIZES
+        found = optim_bench.measure(sizes, options.rounds, status.update)
+    if options.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    title = None
+    for row in found["rows"]:
+        if title != (title := f"{row['family']}, {row['elements']:,} in {row['tensors']:,}"):
+            print(f"{title:<44} {'ms':>9} {'ratio':>7} {'worst':>7} {'bytes':>7}")
+        extra = "" if row["extra_bytes"] is None else f"{row['extra_bytes']:.1f}"
+        print(
+            f"  {row['what']:<42} {1e3 * row['seconds']:>9.2f} {row['ratio']:>7.2f} "
+            f"{row['worst_ratio']:>7.2f} {extra:>7}"
+        )
+    for what, error in found["missing"].items():
+        print(f"not measured: {what}: {error}")
+    print(", ".join(f"{name} {value}" for name, value in found["machine"].items()))
     return 0
 
 
