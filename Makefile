@@ -10,6 +10,7 @@
 #   make sweep        all 2**32 pairs of 16-bit words, six times, twenty minutes
 #   make configs      build, lint and run 50 random configurations, a quarter of an hour
 #   make bench        updates per second; make bench-long adds the slow simulators
+#   make speed        optimizer steps against torch.optim and peers, ten minutes
 #   make boards       build the bitstreams of all boards, keep the results for the docs
 #   make fabric       place and route units on FPGA families, half an hour on two cores
 #   make experiments  what quantization does to learning, hours; keep the results for the docs
@@ -20,7 +21,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint verify formal faults mutation sweep configs bench bench-long boards fabric experiments docs icarus clean
+.PHONY: demo test lint verify formal faults mutation sweep configs bench bench-long speed boards fabric experiments docs icarus clean
 
 demo: .venv/.demo
 	$(BIN)/upshift train --report report.html
@@ -69,6 +70,11 @@ bench: .venv/.demo
 
 bench-long: .venv/.demo
 	$(BIN)/upshift bench --long
+
+speed: .venv/.demo
+	mkdir -p docs/results
+	$(BIN)/upshift bench --optim --json > docs/results/speed.json.new
+	mv docs/results/speed.json.new docs/results/speed.json
 
 boards: .venv/.dev
 	for board in $$($(BIN)/upshift build --list | cut -d ' ' -f 1); do \

@@ -37,6 +37,7 @@ from parts import (
     measured,
     pays,
     policies,
+    speed,
     sweep,
     waves,
 )
@@ -175,6 +176,8 @@ QUICK: dict[str, Callable[[], str]] = {
     "frames": link.tables,
     "exchange": link.example,
     **{f"experiment-{name}": partial(experiments.part, name) for name in ABOUT},
+    "speed": speed.tables,
+    "speed-targets": speed.targets,
 }
 
 

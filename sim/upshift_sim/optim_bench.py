@@ -90,12 +90,11 @@ class ShortSGD:
 
     def _step(self, raw: Tensor, g: Tensor, resolution: int) -> tuple[list[float], list[float]]:
         direction, found = SGDDirection(False, False, False, False), []
-        (up,) = _pass.scalars((RATE * 2.0 ** (resolution + 1),), g)
+        grid = _pass.grid(RATE, resolution, g)[0], 2.0 ** (SHORT.fraction - resolution)
         bounds = float(SHORT.min), float(SHORT.max)
         for start in range(0, len(raw), _pass.PIECE):
             part = slice(start, start + _pass.PIECE)
             w = raw[part].float()
-            grid = up, 2.0 ** (SHORT.fraction - resolution)
             found.append(_pass.in_place(direction, bounds, _pass.Work(w, g[part], (), ()), grid))
             raw[part].copy_(w)
         return [float(low) for low, *_ in found], [float(high) for _, high, *_ in found]
@@ -145,7 +144,7 @@ def families() -> tuple[dict[str, dict[str, Make]], dict[str, str]]:
         name = quantized.__name__
         found[family] = {
             **{f"torch {way}": _torch(kind, extra | options) for way, extra in _WAYS.items()},
-            f"{name}, compiled": _ours(quantized, {"compiled": True} | options),
+            name: _ours(quantized, options),
             f"{name}, no compiler": _ours(quantized, {"compiled": False} | options),
         }
     found["SGD"]["rule on int16 weights, no compiler"] = lambda parameters: (

@@ -9,10 +9,8 @@ resolution for that, it has changed no weight, and the second pass is simply ano
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +18,8 @@ from torch import Tensor
 from upshift import equation
 from upshift.formats import Fixed
 from upshift.optim import _pass
-from upshift.optim._pass import Direction, Work
+from upshift.optim._pack import Pack, Scratch, divide
+from upshift.optim._pass import Moving, Work
 from upshift.report import UpdateReport
 from upshift.resolution import Policy, Rule
 
@@ -28,44 +27,12 @@ _LARGE = 2.0**60  # squares of gradients are finite
 _LARGEST = 2.0**120
 
 
-@dataclass(frozen=True)
-class Moving:
-    """A parameter and what its step is made of.
+class Part(NamedTuple):
+    """Tensors that take their step together: one, or a pack; and a bound of the new state."""
 
-    Attributes
-    ----------
-    p : Tensor
-        The parameter; it has a dense gradient.
-    tensor : int
-        Its index in the optimizer.
-    lr : float
-        Its learning rate.
-    direction : Direction
-    numbers : tuple of float
-        Scalars of the direction.
-    decays : bool
-        Whether its weights enter the direction.
-    last : dict
-        Its state before the step.
-    entries : dict
-        What the step changes in the state beside tensors.
-    """
-
-    p: Tensor
-    tensor: int
-    lr: float
-    direction: Direction
-    numbers: tuple[float, ...]
-    decays: bool
-    last: dict[str, Any]
-    entries: dict[str, Any]
-
-    def state(self) -> tuple[Tensor, ...]:
-        """Return the tensors of the state; zeros if there are none yet."""
-        if all(name in self.last for name in self.direction.names):
-            return tuple(self.last[name] for name in self.direction.names)
-        assert self.p.grad is not None
-        return tuple(torch.zeros_like(self.p.grad) for _ in self.direction.names)
+    items: list[Moving]
+    pack: Pack | None
+    peak: float
 
 
 class Fused:
@@ -87,47 +54,85 @@ class Fused:
             unit = 2.0**-weight.fraction
             self.bounds = weight.min * unit, weight.max * unit
         self._peaks: dict[Tensor, tuple[tuple[Tensor, ...], tuple[int, ...], float]] = {}
+        self._packs: dict[int, Pack] = {}
+        self._scratch = Scratch()
 
-    def foresee(self, moving: Iterable[Moving], policy: Policy) -> list[float] | None:
-        """Return how large each new state can be; None if the careful way has to be taken."""
+    def foresee(self, moving: list[Moving], policy: Policy) -> list[Part] | None:
+        """Return tensors in their order, with bounds of their states; None to be careful."""
         if policy.rule != Rule():
             return None
-        peaks = []
-        for item in moving:
-            peak = self._foresee(item, policy.foreseen(item.tensor))
-            if peak is None:
+        parts = []
+        for items in divide(moving):
+            part = self._foresee(items, policy)
+            if part is None:
                 return None
-            peaks.append(peak)
-        return peaks
+            parts.append(part)
+        return parts
 
-    def _foresee(self, item: Moving, resolution: int | None) -> float | None:
-        p, g, lr = item.p, item.p.grad, item.lr
-        if resolution is None or lr == 0.0 or not p.numel() or g is None:
+    def _foresee(self, items: list[Moving], policy: Policy) -> Part | None:
+        first, p, lr = items[0], items[0].p, items[0].lr
+        q = max(policy.foreseen(item.tensor) or 0 for item in items)
+        if lr == 0.0 or any(policy.foreseen(item.tensor) is None for item in items):
             return None
         if self.weight is not None and self.weight.width >= equation.widest_fixed(p.dtype):
             return None  # a difference may round
-        state = tuple(item.last[name] for name in item.direction.names if name in item.last)
-        same = all(t.dtype == p.dtype and t.shape == p.shape for t in (g, *state))
-        if not same or not all(t.is_cpu and t.is_contiguous() for t in (p, g, *state)):
-            return None
+        pack = self._pack(items)
+        if pack is None:
+            g = p.grad
+            state = tuple(first.last[name] for name in first.direction.names if name in first.last)
+            assert g is not None
+            same = all(t.dtype == p.dtype and t.shape == p.shape for t in (g, *state))
+            near = all(t.is_cpu and t.is_contiguous() for t in (p, g, *state))
+            if not (same and near and p.numel()):
+                return None
+        else:
+            pack.gather(items)
+            g, state = pack.g, pack.state
         peak = _peak(g)
         if not peak < _LARGE:  # nor if it is not a number
             return None
         tensors, versions, before = self._peaks.get(p, ((), (), 0.0))
-        if versions != _versions(state) or not all(map(Tensor.is_set_to, tensors, state)):
+        if versions != _versions(state) or any(
+            a is not b for a, b in zip(tensors, state, strict=True)
+        ):
             before = max(map(_peak, state), default=0.0)
         w = 0.0
-        if item.decays:
-            w = -self.bounds[0] if self.bounds is not None else _peak(p)
-        h, after = item.direction.bound(w, peak, before, item.numbers)
-        safe = h * max(1.0, lr * 2.0 ** (resolution + 1)) < _LARGEST and after < _LARGEST
-        return after if safe and before < _LARGEST else None
+        if first.decays:
+            w = -self.bounds[0] if self.bounds is not None else max(_peak(i.p) for i in items)
+        h, after = first.direction.bound(w, peak, before, first.numbers)
+        safe = h * max(1.0, lr * 2.0 ** (q + 1)) < _LARGEST and after < _LARGEST
+        return Part(items, pack, after) if safe and before < _LARGEST else None
 
-    def step(
-        self, item: Moving, peak: float, policy: Policy
+    def _pack(self, items: list[Moving]) -> Pack | None:
+        """Return the pack of some tensors, the one of the step before if they are the same."""
+        if len(items) == 1:
+            return None
+        first = items[0].tensor
+        pack = self._packs.get(first)
+        if pack is None or not (
+            len(pack.parameters) == len(items)
+            and len(pack.state) == len(items[0].direction.names)
+            and all(a is item.p for a, item in zip(pack.parameters, items, strict=True))
+        ):
+            pack = self._packs[first] = Pack(items, self._scratch)
+        return pack
+
+    def step(self, part: Part, policy: Policy) -> list[tuple[UpdateReport, dict[str, Any]]]:
+        """Take the steps of some parameters; return reports and new entries of their states."""
+        first = part.items[0]
+        if part.pack is None:
+            state = first.state()
+            taken = [self._single(first, state, policy)]
+        else:
+            state = part.pack.state
+            taken = part.pack.step(part.items, self.bounds, policy)
+        self._peaks[first.p] = state, _versions(state), part.peak
+        return taken
+
+    def _single(
+        self, item: Moving, state: tuple[Tensor, ...], policy: Policy
     ) -> tuple[UpdateReport, dict[str, Any]]:
-        """Take the step of one parameter; return its report and the new entries of its state."""
-        p, lr, state = item.p, item.lr, item.state()
+        p, lr = item.p, item.lr
         assert p.grad is not None
         w, g, *flat = (t.detach().view(-1) for t in (p, p.grad, *state))
         work = Work(w, g, tuple(flat), _pass.scalars(item.numbers, p))
@@ -141,7 +146,6 @@ class Fused:
         if resolution != foreseen:
             tally = run(resolution=resolution, moving=False)
         torch.autograd.graph.increment_version(p)
-        self._peaks[p] = state, _versions(state), peak
         report = UpdateReport(p.numel(), tally.nonzero, tally.saturated, 0, 0, needed)
         return report, dict(zip(item.direction.names, state, strict=True)) | item.entries
 

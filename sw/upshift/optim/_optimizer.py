@@ -21,8 +21,8 @@ from torch.optim.optimizer import Optimizer, ParamsT, StateDict
 from upshift.device import Device
 from upshift.formats import Fixed, Format
 from upshift.optim._device_weights import DeviceWeights, Mirror, hold
-from upshift.optim._fused import Fused, Moving
-from upshift.optim._pass import Direction, scalars
+from upshift.optim._fused import Fused
+from upshift.optim._pass import Direction, Moving, scalars
 from upshift.optim._streaming import Stream
 from upshift.report import UpdateReport
 from upshift.resolution import Policy
@@ -181,14 +181,16 @@ class QtOptimizer(Optimizer):
             for group, lr, parameters in zip(self.param_groups, rates, groups, strict=True)
             for p in parameters
         ]
-        peaks = self._fused.foresee(moving, self.resolution)
-        if peaks is None:
+        parts = self._fused.foresee(moving, self.resolution)
+        if parts is None:
             return False
         try:
-            for item, peak in zip(moving, peaks, strict=True):
-                self.reports[item.p], state = self._fused.step(item, peak, self.resolution)
-                if state:
-                    self.state[item.p].update(state)
+            for part in parts:
+                taken = self._fused.step(part, self.resolution)
+                for item, (report, state) in zip(part.items, taken, strict=True):
+                    self.reports[item.p] = report
+                    if state:
+                        self.state[item.p].update(state)
         finally:
             self._remember()
         return True

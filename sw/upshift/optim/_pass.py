@@ -9,6 +9,7 @@ are the same, and a compiled pass is used only after it gave the eager one's bit
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -20,7 +21,7 @@ from torch.utils.dlpack import from_dlpack
 PIECE = 1 << 17
 """Elements of a piece: with its temporaries it fits into a second-level cache."""
 
-COMPILE_FROM = 1 << 18
+COMPILE_FROM = 1 << 16
 """Elements of the smallest tensor that is worth a call of compiled code, and its compilation."""
 
 _LONGEST = 1 << 30  # counters of a compiled pass have 32 bits
@@ -56,6 +57,45 @@ class Direction(Protocol):
         self, w: Tensor, g: Tensor, state: tuple[Tensor, ...], k: tuple[Tensor, ...]
     ) -> Tensor:
         """Return h, from the state after this gradient."""
+
+
+class Moving(NamedTuple):
+    """A parameter and what its step is made of.
+
+    Attributes
+    ----------
+    p : Tensor
+        The parameter; it has a dense gradient.
+    tensor : int
+        Its index in the optimizer.
+    lr : float
+        Its learning rate.
+    direction : Direction
+    numbers : tuple of float
+        Scalars of the direction.
+    decays : bool
+        Whether its weights enter the direction.
+    last : dict
+        Its state before the step.
+    entries : dict
+        What the step changes in the state beside tensors.
+    """
+
+    p: Tensor
+    tensor: int
+    lr: float
+    direction: Direction
+    numbers: tuple[float, ...]
+    decays: bool
+    last: dict[str, Any]
+    entries: dict[str, Any]
+
+    def state(self) -> tuple[Tensor, ...]:
+        """Return the tensors of the state; zeros if there are none yet."""
+        if all(name in self.last for name in self.direction.names):
+            return tuple(self.last[name] for name in self.direction.names)
+        assert self.p.grad is not None
+        return tuple(torch.zeros_like(self.p.grad) for _ in self.direction.names)
 
 
 class Tally(NamedTuple):
@@ -122,28 +162,46 @@ def in_place(
     direction: Direction,
     bounds: Bounds,
     work: Work,
-    grid: tuple[Tensor, float],
+    grid: tuple[float, float],
     *,
     moving: bool = True,
 ) -> tuple[Any, ...]:
     """Advance weights and state: the same by as few eager operations as there can be.
 
-    `grid` has 2 lambda 2**q and 2**-q.
+    `grid` is that of `quantize_`.
     """
     w, g, state, k = work
-    up, down = grid
     if moving:
         direction.advance(w, g, state, state, k)
     h = direction(w, g, state, k)
+    moved, outside = quantize_(w, h, bounds, grid)
+    saturated = 0 if outside is None else outside.sum()
+    return (*torch.aminmax(h), moved.sum(), saturated)
+
+
+def quantize_(
+    w: Tensor, h: Tensor, bounds: Bounds, grid: tuple[float, float]
+) -> tuple[Tensor, Tensor | None]:
+    """Step weights in place; return ones where steps are not zero, and where weights are clamped.
+
+    `grid` has 2 lambda 2**q and 2**-q. A sum of few ones is exact in floats.
+    """
+    up, down = grid
     units = torch.mul(h, up).floor_().mul_(0.5).ceil_()
     w.sub_(units, alpha=down)  # fused or not, since this product is exact
-    saturated = 0
+    outside = None
     if bounds is not None:
         low, high = torch.aminmax(w)
         if low < bounds[0] or high > bounds[1]:
-            saturated = int(((w < bounds[0]) | (w > bounds[1])).sum())
+            outside = (w < bounds[0]).logical_or_(w > bounds[1])
             w.clamp_(*bounds)
-    return (*torch.aminmax(h), units.ne_(0.0).sum(), saturated)  # a sum of few ones is exact
+    return units.ne_(0.0), outside
+
+
+def grid(lr: float, resolution: int, like: Tensor) -> tuple[float, float]:
+    """Return 2 lambda 2**q, lambda rounded to the dtype of a tensor, and 2**-q."""
+    rounded = torch.tensor(lr, dtype=like.dtype).item()
+    return rounded * 2.0 ** (resolution + 1), 2.0**-resolution
 
 
 def scalars(values: tuple[float, ...], like: Tensor) -> tuple[Tensor, ...]:
@@ -181,7 +239,7 @@ def run(
         False for a state that has seen this gradient already.
     """
     w, length = work.w, work.w.numel()
-    up, down = float(scalars((rate,), w)[0]) * 2.0 ** (resolution + 1), 2.0**-resolution
+    up, down = grid(rate, resolution, w)
     call = None
     if compiled and moving and 2 <= length < _LONGEST:
         call = _compiled(direction, bounds is not None, w.dtype, len(work.state), len(work.k))
@@ -189,9 +247,8 @@ def run(
         out = tuple(_other(t) for t in (w, *work.state))
         found = [call(work, out, scalars((up, down, *(bounds or (0.0, 0.0))), w))]
     else:
-        grid = scalars((up,), w)[0], down
         found = [
-            in_place(direction, bounds, work.part(start, PIECE), grid, moving=moving)
+            in_place(direction, bounds, work.part(start, PIECE), (up, down), moving=moving)
             for start in range(0, length, PIECE)
         ]
     lows, highs, nonzero, saturated = zip(*found, strict=True)
@@ -222,12 +279,18 @@ def _compiled(
     call = functools.partial(compiled, direction, bounded)
     one, other = (_probe(dtype, states, numbers) for _ in range(2))
     ends = -1.0, 1.0 - 2.0**-9
-    grid = scalars((2.0**10, 2.0**-9, *ends), one.w)
+    up, down = 2.0**10, 2.0**-9
     try:
-        told = call(one, tuple(_other(t) for t in (one.w, *one.state)), grid)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of itself
+            told = call(
+                one,
+                tuple(_other(t) for t in (one.w, *one.state)),
+                scalars((up, down, *ends), one.w),
+            )
     except Exception:  # no compiler, or one that fails: whatever it says, the eager pass is right
         return None
-    expected = in_place(direction, ends if bounded else None, other, (grid[0], 2.0**-9))
+    expected = in_place(direction, ends if bounded else None, other, (up, down))
     pairs = zip((one.w, *one.state), (other.w, *other.state), strict=True)
     same = list(map(float, told)) == list(map(float, expected))
     return call if same and all(torch.equal(a, b) for a, b in pairs) else None

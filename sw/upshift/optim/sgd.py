@@ -59,7 +59,7 @@ class QtSGD(QtOptimizer):
         What to do when a step is not finite: raise, or skip it whole, as loss scalers do.
     compiled : bool, optional
         Compile steps, with the same bits: takes seconds at the first step. Left out, steps of
-        tensors of 2**18 elements and more are compiled. Without a C++ compiler none is.
+        tensors of 2**16 elements and more are compiled. Without a C++ compiler none is.
 
     Attributes
     ----------
@@ -75,6 +75,9 @@ class QtSGD(QtOptimizer):
     -----
     Seok & Kim, arXiv 2112.13006, there called QSGD; that name is better known for another method
     (Alistarh et al., 2017).
+
+    Each operation is one IEEE operation in the parameter's dtype, as `QtAdam` has it too; where
+    `torch.optim.SGD` fuses products into sums, and products are not exact, its last bit may differ.
 
     A step whose elements all lie within half a grid step of zero changes nothing:
     ``abs(lambda * h) < 2**-(q+1)`` is the dead zone. `Band` raises q when a whole tensor falls

@@ -1,0 +1,266 @@
+"""Steps in place, compiled or not, have the bits of the careful way, and change nothing else."""
+
+import copy
+import gc
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from upshift import reference
+from upshift.config import UnitConfig
+from upshift.formats import Fixed
+from upshift.optim import Band, Constant, QtAdam, QtSGD, _fused, _pass
+
+WEIGHT = Fixed(18, 16)
+KINDS = {
+    "SGD": (QtSGD, {}),
+    "SGD, momentum": (QtSGD, {"momentum": 0.9, "dampening": 0.1, "weight_decay": 0.01}),
+    "SGD, nesterov": (QtSGD, {"momentum": 0.9, "nesterov": True, "maximize": True}),
+    "Adam": (QtAdam, {}),
+    "Adam, decays": (QtAdam, {"weight_decay": 0.1, "eps": 1e-6}),
+    "Adam, early": (
+        QtAdam,
+        {"weight_decay": 0.1, "decoupled_weight_decay": True, "eps_before_correction": True},
+    ),
+}
+SIZE = (1 << 17) + 37  # two pieces in cache, no multiple of a vector
+kinds = pytest.mark.parametrize(("kind", "options"), KINDS.values(), ids=KINDS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_code():
+    torch._dynamo.reset()  # it compiles one function so many times and no more
+    _pass._compiled.cache_clear()
+    yield
+    torch._dynamo.reset()
+    _pass._compiled.cache_clear()
+
+
+def gradients(rng, dtype, size=SIZE):
+    """Return gradients of all sizes: ties, zeros of both signs, subnormal and large ones."""
+    g = rng.normal(size=size) * 2.0 ** rng.integers(-60, 4, size)
+    g[: size // 4] = rng.integers(-40, 41, size // 4) * 2.0**-9
+    g[-6:] = 0.0, -0.0, 1e-45, -1e-40, 1e6, -1e6
+    return torch.from_numpy(g).to(dtype)
+
+
+def train(kind, options, given, start, steps, **more):
+    """Return parameter, optimizer and reports after some steps."""
+    p = nn.Parameter(start.clone())
+    optimizer = kind([p], 2**-3, resolution=Band(limit=14), **options, **more)
+    reports = []
+    for number in range(steps):
+        p.grad = given[number].clone()
+        optimizer.param_groups[0]["lr"] = 2**-3 if number < 2 else 0.01
+        optimizer.step()
+        reports.append(optimizer.reports[p])
+        optimizer.resolution.step()
+    return p.detach(), optimizer, reports
+
+
+@kinds
+@pytest.mark.parametrize(
+    "held", [(torch.float32, WEIGHT), (torch.float64, WEIGHT), (torch.float32, None)]
+)
+def test_compiled_eager_and_careful_steps_have_the_same_bits(kind, options, held, rng, monkeypatch):
+    dtype, weight = held
+    ways = [True, False, None] if held == (torch.float32, WEIGHT) else [False, None]
+    start = torch.from_numpy(rng.normal(size=SIZE) * 0.9).to(dtype)
+    given = [gradients(rng, dtype) for _ in range(4)]
+    results = []
+    for way in ways:
+        if way is None:
+            monkeypatch.setattr(_fused.Fused, "foresee", lambda *_: None)
+        p, optimizer, reports = train(kind, options, given, start, 4, weight=weight, compiled=way)
+        ((_, state),) = optimizer.state_dict()["state"].items() or [(0, {})]
+        results.append((p, state, reports, optimizer.resolution.state_dict()))
+    if True in ways:
+        rule = optimizer._rule(optimizer.param_groups[0])
+        numbers = len(optimizer._numbers(optimizer.param_groups[0], {}))
+        assert _pass._compiled(rule, True, dtype, len(rule.names), numbers) is not None
+    for one, other in itertools.pairwise(results):
+        assert torch.equal(one[0], other[0])
+        assert one[1].keys() == other[1].keys()
+        for name, value in one[1].items():
+            same = torch.equal(value, other[1][name]) if torch.is_tensor(value) else True
+            assert same, name
+        assert one[2:] == other[2:]
+    assert any(report.saturated for report in results[0][2]) == (weight is not None)
+
+
+def test_without_a_compiler_or_with_a_wrong_one_the_eager_pass_is_taken(monkeypatch, rng):
+    def broken(*_, **__):
+        def call(*_):
+            raise RuntimeError("no compiler")
+
+        return call
+
+    def wrong(function, **_):
+        def call(direction, bounded, work, out, grid):
+            low, high, nonzero, saturated = function(direction, bounded, work, out, grid)
+            return low, high, nonzero + 1, saturated
+
+        return call
+
+    start, given = torch.zeros(SIZE), [gradients(rng, torch.float32) for _ in range(2)]
+    right = train(QtSGD, {}, given, start, 2, weight=WEIGHT, compiled=False)
+    for compiler in (broken, wrong):
+        _pass._compiled.cache_clear()
+        monkeypatch.setattr(torch, "compile", compiler)
+        p, _, reports = train(QtSGD, {}, given, start, 2, weight=WEIGHT, compiled=True)
+        assert torch.equal(p, right[0])
+        assert reports == right[2]
+    _pass._compiled.cache_clear()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_steps_equal_the_integer_model(compiled, rng):
+    start = WEIGHT.decode(rng.integers(WEIGHT.min, WEIGHT.max + 1, 1000))
+    ties = rng.integers(-(2**12), 2**12, 1000) * 2.0**-12
+    p = nn.Parameter(torch.from_numpy(start).float())
+    p.grad = torch.from_numpy(ties).float()
+    QtSGD([p], 2**-1, resolution=Constant(9), weight=WEIGHT, compiled=compiled).step()
+    config = UnitConfig(weight=WEIGHT, gradient=Fixed(20, 12))
+    words = WEIGHT.encode(start), config.gradient.encode(ties)
+    expected, _ = reference.step(*words, config=config, rate=1, resolution=9)
+    assert np.array_equal(WEIGHT.encode(p.detach().double().numpy()), expected)
+
+
+def test_rates_resolutions_and_sizes_do_not_compile_again(rng):
+    def step(size, lr, q):
+        p = nn.Parameter(torch.zeros(size))
+        p.grad = gradients(rng, torch.float32, size)
+        optimizer = QtAdam([p], lr, resolution=Constant(q), weight=WEIGHT, compiled=True)
+        for _ in range(3):
+            optimizer.step()
+
+    step(5000, 2**-3, 5)
+    counted = torch._dynamo.utils.counters["stats"]
+    before = counted["unique_graphs"]
+    assert before > 0
+    for size, lr, q in [(5000, 2**-9, 12), (777, 0.3, 2), (100_003, 1e-3, 16), (16, 0.5, 3)]:
+        step(size, lr, q)
+    assert counted["unique_graphs"] == before
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about itself
+def test_square_roots_are_rounded_correctly_in_compiled_code(rng):
+    x = np.abs(rng.normal(size=1_000_000)) * 2.0 ** rng.integers(-148, 120, 1_000_000)
+    x = x.astype(np.float32)
+    x[:1000] = np.arange(1000) * np.float32(1e-45)
+    compiled = torch.compile(_pass.root, dynamic=True, fullgraph=True)
+    for values in (x, x.astype(np.float64) * 2.0**-900):
+        for way in (_pass.root, compiled):
+            assert np.array_equal(way(torch.from_numpy(values)).numpy(), np.sqrt(values))
+
+
+@kinds
+@pytest.mark.parametrize("compiled", [False, True])
+def test_nothing_is_allocated_anew_from_step_to_step(kind, options, compiled, rng):
+    p = nn.Parameter(torch.zeros(4096))
+    optimizer = kind([p], 2**-3, resolution=Band(), weight=WEIGHT, compiled=compiled, **options)
+    p.grad = gradients(rng, torch.float32, 4096)
+
+    def live():
+        gc.collect()
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+    def places():
+        state = optimizer.state.get(p, {}).values()
+        return [t.data_ptr() for t in (p, *state) if torch.is_tensor(t)]
+
+    for _ in range(3):
+        optimizer.step()
+    before, tensors = places(), live()
+    for _ in range(20):
+        optimizer.step()
+    assert (places(), live()) == (before, tensors)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])
+@kinds
+def test_what_could_overflow_is_done_the_careful_way(kind, options, bad, rng):
+    p, q = nn.Parameter(torch.zeros(64)), nn.Parameter(torch.zeros(64))
+    optimizer = kind([p, q], 2**-3, resolution=Band(), weight=WEIGHT, **options)
+    p.grad = gradients(rng, torch.float32, 64)
+    q.grad = p.grad.clone()
+    optimizer.step()
+    q.grad[5] = bad
+    before = copy.deepcopy((p, q, optimizer.state_dict()))
+    if np.isfinite(bad):
+        assert optimizer._step_fused() is False
+        assert repr(before) == repr((p, q, optimizer.state_dict()))
+        optimizer.step()
+    else:
+        with pytest.raises(ValueError, match=r"parameter 1 .* in 1 of 64 elements; nothing"):
+            optimizer.step()
+        assert repr(before) == repr((p, q, optimizer.state_dict()))
+
+
+def test_a_state_that_was_changed_from_outside_is_looked_at_again():
+    p = nn.Parameter(torch.zeros(64))
+    p.grad = torch.ones(64)
+    optimizer = QtSGD([p], 2**-3, resolution=Band(), weight=WEIGHT, momentum=0.9)
+    optimizer.step()
+    assert optimizer._step_fused()
+    optimizer.state[p]["momentum_buffer"].fill_(3e38)
+    assert not optimizer._step_fused()
+    p.grad.fill_(1e38)
+    with pytest.raises(ValueError, match="not finite"):
+        optimizer.step()
+
+
+def test_compiled_steps_count_as_changes_for_autograd():
+    p = nn.Parameter(torch.ones(64))
+    optimizer = QtSGD([p], 2**-3, resolution=Band(), weight=WEIGHT, compiled=True)
+    p.grad = torch.ones(64)
+    loss = (p * p).sum()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@kinds
+@pytest.mark.parametrize("weight", [WEIGHT, None])
+def test_small_tensors_side_by_side_have_the_same_bits(kind, options, weight, rng, monkeypatch):
+    sizes = [(7,), (3, 5), (), (1000,), (2, 2, 2), (70_000,), (5,), (1,), (300,), (64,), (9,)]
+    starts = [torch.from_numpy(np.asarray(rng.normal(size=size))).float() for size in sizes]
+    scales = 2.0 ** rng.integers(-20, 1, (4, len(sizes)))
+    given = [
+        [(torch.from_numpy(np.asarray(rng.normal(size=size))) * scale).float()
+         for size, scale in zip(sizes, row, strict=True)]
+        for row in scales
+    ]  # fmt: skip
+    given[1][3].fill_(0.0)
+    results = []
+    for careful in (False, True):
+        if careful:
+            monkeypatch.setattr(_fused.Fused, "foresee", lambda *_: None)
+        parameters = [nn.Parameter(start.clone()) for start in starts]
+        optimizer = kind(
+            parameters, 2**-2, resolution=Band(limit=12), weight=weight, compiled=False, **options
+        )
+        reports = []
+        for number, step in enumerate(given):
+            for p, g in zip(parameters, step, strict=True):
+                p.grad = g.clone()
+            optimizer.step()
+            reports.append([optimizer.reports[p] for p in parameters])
+            if number == 1:  # a state from elsewhere, and a change from outside
+                optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+                with torch.no_grad():
+                    parameters[3].add_(0.25)
+        results.append((parameters, optimizer.state_dict(), reports))
+    (one, state, told), (other, careful_state, careful_told) = results
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert told == careful_told
+    assert state["resolution"] == careful_state["resolution"]
+    assert sum(state["resolution"]["raises"]["vanish"].values()) > 0 or options.get("weight_decay")
+    for tensor, entries in careful_state["state"].items():
+        for name, value in entries.items():
+            assert torch.equal(
+                torch.as_tensor(value), torch.as_tensor(state["state"][tensor][name])
+            )
