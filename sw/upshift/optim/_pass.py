@@ -152,10 +152,22 @@ def whole(
     h = direction(w, g, direction.advance(w, g, state, out[1:], k), k)
     units = (h * up).floor().mul(0.5).ceil()
     exact = w - units * down
-    new = exact.clamp(low, high) if bounded else exact
+    new = exact
+    if bounded:  # not by clamp, which takes care of NaN
+        new = torch.where(exact < low, low, torch.where(exact > high, high, exact))
     out[0].copy_(new)
     counts = (marks.sum(dtype=torch.int32) for marks in (units != 0.0, new != exact))
-    return (*torch.aminmax(h), *counts)
+    return -_highest(-h), _highest(h), *counts
+
+
+def _highest(h: Tensor) -> Tensor:
+    """Return the largest element, or zero if none is positive.
+
+    Words of positive floats have the order of the floats, those of negative ones are negative; and
+    a maximum of integers, which need not care for NaN, does not hold up the loop.
+    """
+    words = h.view(torch.int32 if h.dtype == torch.float32 else torch.int64)
+    return words.amax().clamp_min(0).view(h.dtype)
 
 
 def in_place(
