@@ -74,8 +74,8 @@ class ShortSGD:
         self.policy = Band()
         self.policy.bind(SHORT.fraction)
         unit = 2.0**SHORT.fraction
-        ends = SHORT.min, SHORT.max
-        self.raw = [(p * unit).round_().clamp_(*ends).to(torch.int16) for p in parameters]
+        encoded = [equation.encode(p.detach(), SHORT)[0] for p in parameters]
+        self.raw = [(values * unit).to(torch.int16) for values in encoded]
         for p in parameters:
             p.data = p.new_empty(0)
 
