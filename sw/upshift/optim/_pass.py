@@ -25,7 +25,7 @@ COMPILE_FROM = 1 << 16
 """Elements of the smallest tensor that is worth a call of compiled code, and its compilation."""
 
 _LONGEST = 1 << 30  # counters of a compiled pass have 32 bits
-_PROBE = 4099  # vectors, and a remainder
+_PROBE = (1 << 16) + 3  # enough for all threads, and no multiple of a vector
 
 Bounds = tuple[float, float] | None
 
