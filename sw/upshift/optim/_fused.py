@@ -22,6 +22,7 @@ from upshift.optim._pack import Pack, Scratch, divide
 from upshift.optim._pass import Moving, Work
 from upshift.report import UpdateReport
 from upshift.resolution import Policy, Rule
+from upshift.resolution._policy import HIGHEST
 
 _LARGE = 2.0**60  # squares of gradients are finite
 _LARGEST = 2.0**120
@@ -71,7 +72,6 @@ class Fused:
 
     def _foresee(self, items: list[Moving], policy: Policy) -> Part | None:
         first, p, lr = items[0], items[0].p, items[0].lr
-        q = max(policy.foreseen(item.tensor) or 0 for item in items)
         if lr == 0.0 or any(policy.foreseen(item.tensor) is None for item in items):
             return None
         if self.weight is not None and self.weight.width >= equation.widest_fixed(p.dtype):
@@ -100,8 +100,8 @@ class Fused:
         if first.decays:
             w = -self.bounds[0] if self.bounds is not None else max(_peak(i.p) for i in items)
         h, after = first.direction.bound(w, peak, before, first.numbers)
-        safe = h * max(1.0, lr * 2.0 ** (q + 1)) < _LARGEST and after < _LARGEST
-        return Part(items, pack, after) if safe and before < _LARGEST else None
+        steps = h * max(1.0, lr * 2.0 ** (HIGHEST + 1))  # at whatever resolution
+        return Part(items, pack, after) if max(steps, before, after) < _LARGEST else None
 
     def _pack(self, items: list[Moving]) -> Pack | None:
         """Return the pack of some tensors, the one of the step before if they are the same."""
