@@ -24,6 +24,7 @@ from torch import Tensor
 from upshift import equation
 from upshift.formats import Fixed
 from upshift.optim import Band, QtAdam, QtSGD, _pass
+from upshift.optim._direction import Work
 from upshift.optim.sgd import SGDDirection
 
 SIZES = (1_000_000, 10_000_000, 100_000_000)
@@ -93,13 +94,11 @@ class ShortSGD:
 
     def _step(self, raw: Tensor, g: Tensor, resolution: int) -> tuple[list[float], list[float]]:
         direction, found = SGDDirection(False, False, False, False), []
-        grid = _pass.grid(RATE, resolution, g)[0], 2.0 ** (SHORT.fraction - resolution)
-        bounds = float(SHORT.min), float(SHORT.max)
-        for start in range(0, len(raw), _pass.PIECE):
-            part = slice(start, start + _pass.PIECE)
-            w = raw[part].float()
-            found.append(_pass.in_place(direction, bounds, _pass.Work(w, g[part], (), ()), grid))
-            raw[part].copy_(w)
+        grid = _pass.grid(RATE, resolution, g)._replace(down=2.0 ** (SHORT.fraction - resolution))
+        for words, part in zip(*(torch.split(t, _pass.piece()) for t in (raw, g)), strict=True):
+            w = words.float()
+            found.append(_pass.in_place(direction, Work(w, part, (), ()), grid))
+            words.copy_(w.clamp_(SHORT.min, SHORT.max))
         return [float(low) for low, *_ in found], [float(high) for _, high, *_ in found]
 
 

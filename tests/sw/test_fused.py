@@ -12,7 +12,7 @@ from torch import nn
 from upshift import reference
 from upshift.config import UnitConfig
 from upshift.formats import Fixed
-from upshift.optim import Band, Constant, QtAdam, QtSGD, _fused, _pass
+from upshift.optim import Band, Constant, QtAdam, QtSGD, _compiled, _direction, _fused
 
 WEIGHT = Fixed(18, 16)
 KINDS = {
@@ -33,10 +33,10 @@ kinds = pytest.mark.parametrize(("kind", "options"), KINDS.values(), ids=KINDS)
 @pytest.fixture(scope="module", autouse=True)
 def compiled_code():
     torch._dynamo.reset()  # it compiles one function so many times and no more
-    _pass._compiled.cache_clear()
+    _compiled.code.cache_clear()
     yield
     torch._dynamo.reset()
-    _pass._compiled.cache_clear()
+    _compiled.code.cache_clear()
 
 
 def gradients(rng, dtype, size=SIZE):
@@ -73,14 +73,18 @@ def test_compiled_eager_and_careful_steps_have_the_same_bits(kind, options, held
     results = []
     for way in ways:
         if way is None:
-            monkeypatch.setattr(_fused.Fused, "foresee", lambda *_: None)
+            monkeypatch.setattr(_fused.Fused, "step", lambda *_: None)
         p, optimizer, reports = train(kind, options, given, start, 4, weight=weight, compiled=way)
         ((_, state),) = optimizer.state_dict()["state"].items() or [(0, {})]
         results.append((p, state, reports, optimizer.resolution.state_dict()))
     if True in ways:
-        rule = optimizer._rule(optimizer.param_groups[0])
-        numbers = len(optimizer._numbers(optimizer.param_groups[0], {}))
-        assert _pass._compiled(rule, True, dtype, len(rule.names), numbers) is not None
+        group = optimizer.param_groups[0]
+        rule = optimizer._rule(group)
+        numbers = len(optimizer._numbers(group, {}))
+        with torch.no_grad():
+            assert _compiled.code(
+                rule, not rule.names and not group["weight_decay"], dtype, numbers
+            )
     for one, other in itertools.pairwise(results):
         assert torch.equal(one[0], other[0])
         assert one[1].keys() == other[1].keys()
@@ -99,21 +103,20 @@ def test_without_a_compiler_or_with_a_wrong_one_the_eager_pass_is_taken(monkeypa
         return call
 
     def wrong(function, **_):
-        def call(direction, bounded, work, out, grid):
-            low, high, nonzero, saturated = function(direction, bounded, work, out, grid)
-            return low, high, nonzero + 1, saturated
+        def call(direction, limits, work, out, grid):
+            return function(direction, limits, work, out, grid) + 1
 
         return call
 
     start, given = torch.zeros(SIZE), [gradients(rng, torch.float32) for _ in range(2)]
     right = train(QtSGD, {}, given, start, 2, weight=WEIGHT, compiled=False)
     for compiler in (broken, wrong):
-        _pass._compiled.cache_clear()
+        _compiled.code.cache_clear()
         monkeypatch.setattr(torch, "compile", compiler)
         p, _, reports = train(QtSGD, {}, given, start, 2, weight=WEIGHT, compiled=True)
         assert torch.equal(p, right[0])
         assert reports == right[2]
-    _pass._compiled.cache_clear()
+    _compiled.code.cache_clear()
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -151,9 +154,9 @@ def test_square_roots_are_rounded_correctly_in_compiled_code(rng):
     x = np.abs(rng.normal(size=1_000_000)) * 2.0 ** rng.integers(-148, 120, 1_000_000)
     x = x.astype(np.float32)
     x[:1000] = np.arange(1000) * np.float32(1e-45)
-    compiled = torch.compile(_pass.root, dynamic=True, fullgraph=True)
+    compiled = torch.compile(_direction.root, dynamic=True, fullgraph=True)
     for values in (x, x.astype(np.float64) * 2.0**-900):
-        for way in (_pass.root, compiled):
+        for way in (_direction.root, compiled):
             assert np.array_equal(way(torch.from_numpy(values)).numpy(), np.sqrt(values))
 
 
@@ -238,7 +241,7 @@ def test_small_tensors_side_by_side_have_the_same_bits(kind, options, weight, rn
     results = []
     for careful in (False, True):
         if careful:
-            monkeypatch.setattr(_fused.Fused, "foresee", lambda *_: None)
+            monkeypatch.setattr(_fused.Fused, "step", lambda *_: None)
         parameters = [nn.Parameter(start.clone()) for start in starts]
         optimizer = kind(
             parameters, 2**-2, resolution=Band(limit=12), weight=weight, compiled=False, **options
@@ -264,3 +267,33 @@ def test_small_tensors_side_by_side_have_the_same_bits(kind, options, weight, rn
             assert torch.equal(
                 torch.as_tensor(value), torch.as_tensor(state["state"][tensor][name])
             )
+
+
+@pytest.mark.parametrize("bad", [float("nan"), -float("nan"), float("inf"), 1e30, 100.0])
+def test_steps_that_were_tried_are_taken_back(bad, rng):
+    sizes = [70_000, 9, 5, 7, 6, 30, 20_000, 70_001, 4]  # compiled, packed, alone, compiled
+    starts = [torch.from_numpy(rng.normal(size=size)).float() for size in sizes]
+    given = [torch.from_numpy(rng.normal(size=size) * 2.0**-9).float() for size in sizes]
+    given[1][3] = -(2.0**6)  # leaves the format
+    results = []
+    for way in (None, False):
+        parameters = [nn.Parameter(start.clone()) for start in starts]
+        optimizer = QtSGD(parameters, 1.0, resolution=Band(), weight=WEIGHT, compiled=way)
+        for p, g in zip(parameters, given, strict=True):
+            p.grad = g.clone()
+        parameters[7].grad[11] = bad
+        before = copy.deepcopy((parameters, optimizer.state_dict()))
+        if np.isfinite(bad):
+            optimizer.step()
+            results.append((parameters, optimizer.state_dict(), list(optimizer.reports.values())))
+        else:
+            with pytest.raises(ValueError, match=r"parameter 7 .* in 1 of 70001 elements; nothing"):
+                optimizer.step()
+            assert repr(before[1]) == repr(optimizer.state_dict())
+            assert all(torch.equal(a, b) for a, b in zip(before[0], parameters, strict=True))
+            assert not optimizer.reports
+    if results:
+        (one, *told), (other, *told_eagerly) = results
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+        assert told == told_eagerly
+        assert told[1][1].saturated

@@ -2,38 +2,55 @@
 
 The bits are those of the careful way, which computes all directions first and checks them. Here
 gradients are looked at first; what they and the state can become at most then shows that nothing
-overflows. A step is taken at the resolution in force: if it vanishes and the policy raises the
-resolution for that, it has changed no weight, and the second pass is simply another step.
+overflows. Where compiled code steps weights on a grid by the gradient alone, not even that look is
+needed: the pass finds out on the way, and all such steps can be taken back.
+
+A step is taken at the resolution in force: if it vanishes and the policy raises the resolution for
+that, it has changed no weight, and the second pass is simply another step.
 """
 
 from __future__ import annotations
 
 import math
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from upshift import equation
 from upshift.formats import Fixed
-from upshift.optim import _pass
+from upshift.optim import _compiled, _pass
+from upshift.optim._direction import Moving, Taken
 from upshift.optim._pack import Pack, Scratch, divide
-from upshift.optim._pass import Moving, Work
-from upshift.report import UpdateReport
+from upshift.optim._pass import Code
 from upshift.resolution import Policy, Rule
 from upshift.resolution._policy import HIGHEST
 
+COMPILE_FROM = 1 << 16
+"""Elements of the smallest tensor that is worth a call of compiled code, and its compilation."""
+
 _LARGE = 2.0**60  # squares of gradients are finite
 _LARGEST = 2.0**120
+_TINY = 2.0**-60  # smaller numbers may have squares of zero
 
 
 class Part(NamedTuple):
-    """Tensors that take their step together: one, or a pack; and a bound of the new state."""
+    """Tensors that take their step together: one, or a pack.
+
+    Attributes
+    ----------
+    items : list of Moving
+    pack : Pack, optional
+    code : callable, optional
+        Compiled code of the pass.
+    tried : bool
+        The code takes the step without knowing whether it is good.
+    """
 
     items: list[Moving]
     pack: Pack | None
-    peak: float
+    code: Code | None
+    tried: bool
 
 
 class Fused:
@@ -58,39 +75,83 @@ class Fused:
         self._packs: dict[int, Pack] = {}
         self._scratch = Scratch()
 
-    def foresee(self, moving: list[Moving], policy: Policy) -> list[Part] | None:
-        """Return tensors in their order, with bounds of their states; None to be careful."""
-        if policy.rule != Rule():
+    def step(self, moving: list[Moving], policy: Policy) -> list[Taken] | None:
+        """Take the steps of all parameters; or change nothing and return None, to be careful."""
+        if policy.rule != Rule() or not all(self._suits(item, policy) for item in moving):
             return None
-        parts = []
-        for items in divide(moving):
-            part = self._foresee(items, policy)
-            if part is None:
-                return None
-            parts.append(part)
-        return parts
+        taken = None
+        if self.weight is not None and all(item.plain for item in moving):
+            taken = self._step(moving, policy, tries=True)
+        return self._step(moving, policy, tries=False) if taken is None else taken
 
-    def _foresee(self, items: list[Moving], policy: Policy) -> Part | None:
-        first, p, lr = items[0], items[0].p, items[0].lr
-        if lr == 0.0 or any(policy.foreseen(item.tensor) is None for item in items):
+    def _step(self, moving: list[Moving], policy: Policy, tries: bool) -> list[Taken] | None:
+        parts = [self._part(items, tries) for items in divide(moving)]
+        tries = any(part.tried for part in parts)
+        peaks = [0.0 if part.tried else self._look(part, tries) for part in parts]
+        if math.inf in peaks:
             return None
-        if self.weight is not None and self.weight.width >= equation.widest_fixed(p.dtype):
-            return None  # a difference may round
-        pack = self._pack(items)
-        if pack is None:
-            g = p.grad
-            state = tuple(first.last[name] for name in first.direction.names if name in first.last)
-            assert g is not None
-            same = all(t.dtype == p.dtype and t.shape == p.shape for t in (g, *state))
-            near = all(t.is_cpu and t.is_contiguous() for t in (p, g, *state))
-            if not (same and near and p.numel()):
+        before = policy.state_dict() if tries else {}
+        done: list[Taken] = []
+        for part, peak in zip(parts, peaks, strict=True):
+            taken = (
+                self._single(part, policy)
+                if part.pack is None
+                else part.pack.step(part.items, self.bounds, policy)
+            )
+            if taken is None:
+                for one in done:
+                    self._undo(one)
+                policy.load_state_dict(before)
                 return None
-        else:
-            pack.gather(items)
-            g, state = pack.g, pack.state
+            state = part.pack.state if part.pack is not None else tuple(taken[0].state.values())
+            self._peaks[part.items[0].p] = state, _versions(state), peak
+            done += taken
+        for one in done:
+            if one.saturated and self.bounds is not None:
+                one.item.p.clamp_(*self.bounds)
+        return done
+
+    def _suits(self, item: Moving, policy: Policy) -> bool:
+        """Return whether a pass can take the step of a parameter."""
+        p, g = item.p, item.p.grad
+        assert g is not None
+        if item.lr == 0.0 or not p.numel() or policy.foreseen(item.tensor) is None:
+            return False
+        if self.weight is not None and self.weight.width >= equation.widest_fixed(p.dtype):
+            return False  # a difference may round
+        tensors = (g, *(item.last[name] for name in item.direction.names if name in item.last))
+        same = all(t.dtype == p.dtype and t.shape == p.shape for t in tensors)
+        return same and all(t.is_cpu and t.is_contiguous() for t in (p, *tensors))
+
+    def _part(self, items: list[Moving], tries: bool) -> Part:
+        if len(items) > 1:
+            return Part(items, self._pack(items), None, tried=False)
+        p, direction, length = items[0].p, items[0].direction, len(items[0].numbers)
+        worth = p.numel() >= COMPILE_FROM if self.compiled is None else self.compiled
+        if not worth or not 2 <= p.numel() < _compiled.LONGEST:
+            return Part(items, None, None, tried=False)
+        code = _compiled.code(direction, tries, p.dtype, length)
+        return Part(items, None, code, tried=tries and code is not None)
+
+    def _pack(self, items: list[Moving]) -> Pack:
+        """Return the pack of some tensors, the one of the step before if they are the same."""
+        pack = self._packs.get(items[0].tensor)
+        if pack is None or not pack.holds(items):
+            pack = self._packs[items[0].tensor] = Pack(items, self._scratch)
+        return pack
+
+    def _look(self, part: Part, tries: bool) -> float:
+        """Return what the state can be at most after the step; infinity if something overflows."""
+        first = part.items[0]
+        p, g, lr, direction = first.p, first.p.grad, first.lr, first.direction
+        state = tuple(first.last[name] for name in direction.names if name in first.last)
+        if part.pack is not None:
+            part.pack.gather(part.items)
+            g, state = part.pack.g, part.pack.state
+        assert g is not None
         peak = _peak(g)
         if not peak < _LARGE:  # nor if it is not a number
-            return None
+            return math.inf
         tensors, versions, before = self._peaks.get(p, ((), (), 0.0))
         if versions != _versions(state) or any(
             a is not b for a, b in zip(tensors, state, strict=True)
@@ -98,61 +159,60 @@ class Fused:
             before = max(map(_peak, state), default=0.0)
         w = 0.0
         if first.decays:
-            w = -self.bounds[0] if self.bounds is not None else max(_peak(i.p) for i in items)
-        h, after = first.direction.bound(w, peak, before, first.numbers)
+            w = -self.bounds[0] if self.bounds is not None else max(_peak(i.p) for i in part.items)
+        h, after = direction.bound(w, peak, before, first.numbers)
+        if tries and not lr * h < self._reach(p) / 2:
+            return math.inf  # the step could not be taken back
         steps = h * max(1.0, lr * 2.0 ** (HIGHEST + 1))  # at whatever resolution
-        return Part(items, pack, after) if max(steps, before, after) < _LARGEST else None
+        return after if max(steps, before, after) < _LARGEST else math.inf
 
-    def _pack(self, items: list[Moving]) -> Pack | None:
-        """Return the pack of some tensors, the one of the step before if they are the same."""
-        if len(items) == 1:
-            return None
-        first = items[0].tensor
-        pack = self._packs.get(first)
-        if pack is None or not (
-            len(pack.parameters) == len(items)
-            and len(pack.state) == len(items[0].direction.names)
-            and all(a is item.p for a, item in zip(pack.parameters, items, strict=True))
-        ):
-            pack = self._packs[first] = Pack(items, self._scratch)
-        return pack
-
-    def step(self, part: Part, policy: Policy) -> list[tuple[UpdateReport, dict[str, Any]]]:
-        """Take the steps of some parameters; return reports and new entries of their states."""
-        first = part.items[0]
-        if part.pack is None:
-            state = first.state()
-            taken = [self._single(first, state, policy)]
-        else:
-            state = part.pack.state
-            taken = part.pack.step(part.items, self.bounds, policy)
-        self._peaks[first.p] = state, _versions(state), part.peak
-        return taken
-
-    def _single(
-        self, item: Moving, state: tuple[Tensor, ...], policy: Policy
-    ) -> tuple[UpdateReport, dict[str, Any]]:
-        p, lr = item.p, item.lr
-        assert p.grad is not None
-        w, g, *flat = (t.detach().view(-1) for t in (p, p.grad, *state))
-        work = Work(w, g, tuple(flat), _pass.scalars(item.numbers, p))
-        worth = p.numel() >= _pass.COMPILE_FROM if self.compiled is None else self.compiled
-        run = partial(_pass.run, item.direction, work, rate=lr, bounds=self.bounds, compiled=worth)
-        foreseen = policy.foreseen(item.tensor)
+    def _single(self, part: Part, policy: Policy) -> list[Taken] | None:
+        (item,) = part.items
+        p, tensor, lr = item.p, item.tensor, item.lr
+        state = item.state()
+        work = item.work(state)
+        foreseen = policy.foreseen(tensor)
         assert foreseen is not None
-        tally = run(resolution=foreseen)
+        reach = self._reach(p) if part.tried else 0.0
+        grid = _pass.grid(lr, foreseen, p, reach)
+        tally = _pass.run(item.direction, work, grid, part.code)
+        if part.tried and not lr * max(-tally.low, tally.high) < reach / 2:
+            _pass.undo(item.direction, work, grid)
+            return None
         needed = equation.needed(tally.low, tally.high, lr, p.dtype)
-        resolution = policy.observe(item.tensor, needed)
+        resolution = policy.observe(tensor, needed)
         if resolution != foreseen:
-            tally = run(resolution=resolution, moving=False)
+            grid = _pass.grid(lr, resolution, p)
+            tally = _pass.repeat(item.direction, work, grid)
         torch.autograd.graph.increment_version(p)
-        report = UpdateReport(p.numel(), tally.nonzero, tally.saturated, 0, 0, needed)
-        return report, dict(zip(item.direction.names, state, strict=True)) | item.entries
+        saturated = self._saturated(work.w, tally)
+        names = dict(zip(item.direction.names, state, strict=True))
+        return [Taken(item, resolution, needed, tally.nonzero, saturated, names)]
+
+    def _saturated(self, w: Tensor, tally: _pass.Tally) -> int:
+        """Return how many weights have left their format."""
+        bounds = self.bounds
+        if bounds is None or (bounds[0] <= tally.least and tally.most <= bounds[1]):
+            return 0
+        parts = [_pass.outside(part, bounds) for part in torch.split(w, _pass.piece())]
+        return sum(int(torch.count_nonzero(part)) for part in parts if part is not None)
+
+    def _undo(self, taken: Taken) -> None:
+        item = taken.item
+        grid = _pass.grid(item.lr, taken.resolution, item.p, self._reach(item.p))
+        _pass.undo(item.direction, item.work(()), grid)
+
+    def _reach(self, p: Tensor) -> float:
+        """Return the longest step whose differences from weights are exact."""
+        assert self.weight is not None
+        return 2.0 ** (equation.widest_fixed(p.dtype) - 2 - self.weight.fraction)
 
 
 def _peak(t: Tensor) -> float:
-    low, high = torch.aminmax(t)
-    return max(-float(low), float(high)) if math.isfinite(low) and math.isfinite(high) else math.inf
+    """Return what no magnitude exceeds: the root of a sum of squares; not finite if one is not."""
+    flat = t.detach().view(-1)
+    square = float(torch.dot(flat, flat))
+    return max(2.0 * math.sqrt(square), _TINY) if math.isfinite(square) else math.inf
 
 
 def _versions(state: tuple[Tensor, ...]) -> tuple[int, ...]:

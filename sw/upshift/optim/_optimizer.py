@@ -21,8 +21,8 @@ from torch.optim.optimizer import Optimizer, ParamsT, StateDict
 from upshift.device import Device
 from upshift.formats import Fixed, Format
 from upshift.optim._device_weights import DeviceWeights, Mirror, hold
+from upshift.optim._direction import Direction, Moving, scalars
 from upshift.optim._fused import Fused
-from upshift.optim._pass import Direction, Moving, scalars
 from upshift.optim._streaming import Stream
 from upshift.report import UpdateReport
 from upshift.resolution import Policy
@@ -181,19 +181,16 @@ class QtOptimizer(Optimizer):
             for group, lr, parameters in zip(self.param_groups, rates, groups, strict=True)
             for p in parameters
         ]
-        parts = self._fused.foresee(moving, self.resolution)
-        if parts is None:
-            return False
         try:
-            for part in parts:
-                taken = self._fused.step(part, self.resolution)
-                for item, (report, state) in zip(part.items, taken, strict=True):
-                    self.reports[item.p] = report
-                    if state:
-                        self.state[item.p].update(state)
+            taken = self._fused.step(moving, self.resolution)
         finally:
             self._remember()
-        return True
+        for one in taken or ():
+            self.reports[one.item.p] = one.report
+            state = one.state | one.item.entries
+            if state:
+                self.state[one.item.p].update(state)
+        return taken is not None
 
     def _item(self, p: Tensor, tensor: int, lr: float, group: dict[str, Any]) -> Moving:
         last = self.state.get(p, {})

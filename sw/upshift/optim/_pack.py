@@ -16,8 +16,8 @@ from torch import Tensor
 
 from upshift import equation
 from upshift.optim import _pass
-from upshift.optim._pass import Bounds, Moving
-from upshift.report import UpdateReport
+from upshift.optim._direction import Moving, Taken, scalars
+from upshift.optim._pass import Bounds
 from upshift.resolution import Policy
 
 SMALL = 1 << 14
@@ -87,6 +87,14 @@ class Pack:
             for flat in (self.w, self.g, *self.state)
         )
 
+    def holds(self, items: list[Moving]) -> bool:
+        """Return whether these are the parameters and the state of the pack."""
+        return (
+            len(self.parameters) == len(items)
+            and len(self.state) == len(items[0].direction.names)
+            and all(a is item.p for a, item in zip(self.parameters, items, strict=True))
+        )
+
     def gather(self, items: list[Moving]) -> None:
         """Bring gradients together, and state that is not here already."""
         torch._foreach_copy_(self._g, _gradients(items))
@@ -97,14 +105,12 @@ class Pack:
                 elif item.last[name] is not view:
                     view.copy_(item.last[name])
 
-    def step(
-        self, items: list[Moving], bounds: Bounds, policy: Policy
-    ) -> list[tuple[UpdateReport, dict[str, Any]]]:
-        """Take all steps; return reports and new entries of the states."""
+    def step(self, items: list[Moving], bounds: Bounds, policy: Policy) -> list[Taken]:
+        """Take all steps, without clamping weights."""
         parameters, direction, lr = self.parameters, items[0].direction, items[0].lr
         torch._foreach_copy_(self._w, parameters)
         torch._foreach_copy_(self._g, _gradients(items))
-        k = _pass.scalars(items[0].numbers, self.w)
+        k = scalars(items[0].numbers, self.w)
         h = direction(self.w, self.g, direction.advance(*self._work(k)), k)
         lows, highs = (edge.reduceat(h.numpy(), self._starts).tolist() for edge in _EDGES)
         needed = [
@@ -113,29 +119,28 @@ class Pack:
         resolutions = [
             policy.observe(item.tensor, q) for item, q in zip(items, needed, strict=True)
         ]
-        moved, outside = torch.empty_like(h), torch.zeros_like(h)
+        ones = torch.empty_like(h)
         ends = [*self._starts[1:].tolist(), len(h)]
         start = 0
         for q, same in itertools.groupby(zip(resolutions, ends, strict=True), key=lambda it: it[0]):
             *_, (_, end) = same
             part = slice(start, end)
-            grid = _pass.grid(lr, q, h)
-            moved[part], clamped = _pass.quantize_(self.w[part], h[part], bounds, grid)
-            if clamped is not None:
-                outside[part] = clamped
+            ones[part] = _pass.quantize_(self.w[part], h[part], _pass.grid(lr, q, h))
             start = end
         torch._foreach_copy_(parameters, self._w)
-        counts = (np.add.reduceat(m.numpy(), self._starts).tolist() for m in (moved, outside))
+        nonzero = self._counts(ones)
+        outside = _pass.outside(self.w, bounds)
+        saturated = [0] * len(items) if outside is None else self._counts(outside.to(h.dtype))
         states = zip(*self._states, strict=True) if self._states else [()] * len(items)
         return [
-            (
-                UpdateReport(p.numel(), int(nonzero), int(saturated), 0, 0, q),
-                dict(zip(direction.names, state, strict=True)) | item.entries,
-            )
-            for item, p, nonzero, saturated, q, state in zip(
-                items, parameters, *counts, needed, states, strict=True
+            Taken(item, q, least, moved, clamped, dict(zip(direction.names, state, strict=True)))
+            for item, q, least, moved, clamped, state in zip(
+                items, resolutions, needed, nonzero, saturated, states, strict=True
             )
         ]
+
+    def _counts(self, ones: Tensor) -> list[int]:
+        return [int(count) for count in np.add.reduceat(ones.numpy(), self._starts)]
 
     def _work(self, k: tuple[Tensor, ...]) -> tuple[Any, ...]:
         return self.w, self.g, self.state, self.state, k

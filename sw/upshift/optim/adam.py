@@ -14,8 +14,8 @@ from torch.optim.optimizer import ParamsT
 from upshift.device import Device
 from upshift.formats import Fixed, Format
 from upshift.optim._device_weights import Mirror
+from upshift.optim._direction import root
 from upshift.optim._optimizer import QtOptimizer, check_not_negative
-from upshift.optim._pass import root
 from upshift.resolution import Policy
 
 

@@ -1,0 +1,153 @@
+"""How optimizers come from gradients to the direction h, and what a step of a tensor is made of."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from upshift.report import UpdateReport
+
+
+class Direction(Protocol):
+    """How an optimizer comes from gradients to the direction h; hashable, without tensors.
+
+    Scalars `k` are tensors of no dimension, rounded to the dtype once.
+    """
+
+    def __hash__(self) -> int:
+        """Equal directions compute the same."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the state's tensors."""
+
+    def advance(
+        self, w: Tensor, g: Tensor, state: tuple[Tensor, ...], out: Any, k: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        """Return the next state, in the tensors `out` unless they are None."""
+
+    def bound(
+        self, w: float, g: float, state: float, numbers: tuple[float, ...]
+    ) -> tuple[float, float]:
+        """Return what magnitudes of h and of the next state do not exceed."""
+
+    def __call__(
+        self, w: Tensor, g: Tensor, state: tuple[Tensor, ...], k: tuple[Tensor, ...]
+    ) -> Tensor:
+        """Return h, from the state after this gradient."""
+
+
+class Moving(NamedTuple):
+    """A parameter and what its step is made of.
+
+    Attributes
+    ----------
+    p : Tensor
+        The parameter; it has a dense gradient.
+    tensor : int
+        Its index in the optimizer.
+    lr : float
+        Its learning rate.
+    direction : Direction
+    numbers : tuple of float
+        Scalars of the direction.
+    decays : bool
+        Whether its weights enter the direction.
+    last : dict
+        Its state before the step.
+    entries : dict
+        What the step changes in the state beside tensors.
+    """
+
+    p: Tensor
+    tensor: int
+    lr: float
+    direction: Direction
+    numbers: tuple[float, ...]
+    decays: bool
+    last: dict[str, Any]
+    entries: dict[str, Any]
+
+    @property
+    def plain(self) -> bool:
+        """Whether the direction comes from the gradient alone."""
+        return not self.direction.names and not self.decays
+
+    def state(self) -> tuple[Tensor, ...]:
+        """Return the tensors of the state; zeros if there are none yet."""
+        if all(name in self.last for name in self.direction.names):
+            return tuple(self.last[name] for name in self.direction.names)
+        assert self.p.grad is not None
+        return tuple(torch.zeros_like(self.p.grad) for _ in self.direction.names)
+
+    def work(self, state: tuple[Tensor, ...]) -> Work:
+        """Return what a pass works on, from the state before the step."""
+        assert self.p.grad is not None
+        w, g, *flat = (t.detach().view(-1) for t in (self.p, self.p.grad, *state))
+        return Work(w, g, tuple(flat), scalars(self.numbers, self.p))
+
+
+class Taken(NamedTuple):
+    """A step that was taken.
+
+    Attributes
+    ----------
+    item : Moving
+    resolution : int
+        q.
+    needed : int or None
+        q_min.
+    nonzero, saturated : int
+        Counters.
+    state : dict
+        Its tensors, by name.
+    """
+
+    item: Moving
+    resolution: int
+    needed: int | None
+    nonzero: int
+    saturated: int
+    state: dict[str, Tensor]
+
+    @property
+    def report(self) -> UpdateReport:
+        """The report of the step."""
+        elements = self.item.p.numel()
+        return UpdateReport(elements, self.nonzero, self.saturated, 0, 0, self.needed)
+
+
+class Work(NamedTuple):
+    """What a pass works on: tensors of one dimension and length, and scalars of the direction."""
+
+    w: Tensor
+    g: Tensor
+    state: tuple[Tensor, ...]
+    k: tuple[Tensor, ...]
+
+    def pieces(self, length: int) -> list[Work]:
+        """Return the work in pieces."""
+        tensors = zip(*(torch.split(t, length) for t in (self.w, self.g, *self.state)), strict=True)
+        return [Work(w, g, tuple(state), self.k) for w, g, *state in tensors]
+
+
+def scalars(values: tuple[float, ...], like: Tensor) -> tuple[Tensor, ...]:
+    """Return numbers as tensors of no dimension, rounded to the dtype of a tensor."""
+    return torch.tensor(values, dtype=like.dtype, device=like.device).unbind()
+
+
+def root(x: Tensor) -> Tensor:
+    """Return the correctly rounded square root, which torch's own is not on CPUs.
+
+    Neither is eager torch's in float32 nor in float64; compiled code takes the processor's.
+    """
+    if torch.compiler.is_compiling():
+        return x.sqrt()
+    if x.device.type == "cpu":
+        result = torch.empty_like(x)
+        np.sqrt(x.numpy(), out=result.numpy())
+        return result
+    return x.double().sqrt_().to(x.dtype)  # of a float32 the root of a double, rounded, is right
