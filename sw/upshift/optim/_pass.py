@@ -22,8 +22,8 @@ from torch.utils.dlpack import from_dlpack
 
 from upshift.optim._direction import Direction, Work, scalars
 
-_PIECE = 1 << 15
-"""Elements for each thread of a piece: with temporaries they fit into a second-level cache."""
+_PIECE = 1 << 17
+"""Elements for each thread of a piece: fewer cost more calls, more leave a second-level cache."""
 
 WORDS = {torch.float32: (torch.int32, -(2**31)), torch.float64: (torch.int64, -(2**63))}
 """The integers that have the words of floats, and the sign's."""

@@ -13,7 +13,8 @@ from torch.optim.optimizer import ParamsT
 from upshift.device import Device
 from upshift.formats import Fixed, Format
 from upshift.optim._device_weights import Mirror
-from upshift.optim._optimizer import QtOptimizer, check_not_negative
+from upshift.optim._holder import check_not_negative
+from upshift.optim._optimizer import QtOptimizer
 from upshift.resolution import Policy
 
 
