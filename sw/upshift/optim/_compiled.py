@@ -34,7 +34,7 @@ def _whole(
 ) -> Tensor:
     """Advance weights and state into `out`; return extremes and non-zero steps.
 
-    They are words of the largest h and -h, steps, words of the largest w and -w; or of zero.
+    They are words of the largest h and -h or of zero, steps, and the word of the largest abs(w).
     """
     up, down, most = grid
     w, g, state, k = work
@@ -45,14 +45,10 @@ def _whole(
     new = w - units * down
     out[0].copy_(new)
     word, sign = WORDS[w.dtype]
+    words = h.view(word)
+    high, low = words.amax().clamp_min(0), (words ^ sign).amax().clamp_min(0)
     nonzero = (units.view(word) & ~sign).clamp_max(1).sum(dtype=torch.int32).to(word)
-    return torch.stack((*_edges(h), nonzero, *_edges(new)))
-
-
-def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
-    word, sign = WORDS[x.dtype]
-    words = x.view(word)
-    return words.amax().clamp_min(0), (words ^ sign).amax().clamp_min(0)
+    return torch.stack((high, low, nonzero, (new.view(word) & ~sign).amax()))
 
 
 @functools.cache

@@ -192,7 +192,7 @@ class Fused:
     def _saturated(self, w: Tensor, tally: _pass.Tally) -> int:
         """Return how many weights have left their format."""
         bounds = self.bounds
-        if bounds is None or (bounds[0] <= tally.least and tally.most <= bounds[1]):
+        if bounds is None or tally.most <= bounds[1]:
             return 0
         parts = [_pass.outside(part, bounds) for part in torch.split(w, _pass.piece())]
         return sum(int(torch.count_nonzero(part)) for part in parts if part is not None)

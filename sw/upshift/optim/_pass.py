@@ -53,7 +53,7 @@ class Grid(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What a pass found: extremes of h, non-zero steps, extremes of the weights before clamping.
+    """What a pass found: extremes of h, non-zero steps, magnitude of the weights before clamping.
 
     Extremes of compiled code are on their side of zero, or zero.
     """
@@ -61,7 +61,6 @@ class Tally(NamedTuple):
     low: float
     high: float
     nonzero: int
-    least: float
     most: float
 
 
@@ -93,13 +92,13 @@ def run(direction: Direction, work: Work, numbers: Grid, code: Code | None) -> T
     if code is not None:
         out = tuple(map(_other_name, (work.w, *work.state)))
         return _told(code(work, out, scalars(numbers, work.w)))
-    return joined([in_place(direction, part, numbers) for part in work.pieces(piece())])
+    return _joined([in_place(direction, part, numbers) for part in work.pieces(piece())])
 
 
 def repeat(direction: Direction, work: Work, numbers: Grid) -> Tally:
     """Take the step of a state that has seen its gradient already."""
     found = [in_place(direction, part, numbers, moving=False) for part in work.pieces(piece())]
-    return joined(found)
+    return _joined(found)
 
 
 def undo(direction: Direction, work: Work, numbers: Grid) -> None:
@@ -146,10 +145,8 @@ def outside(w: Tensor, bounds: Bounds) -> Tensor | None:
 def limited(x: Tensor, most: Tensor) -> Tensor:
     """Return numbers limited to -most and most, whatever they were: NaN keeps its sign."""
     word, sign = WORDS[x.dtype]
-    end = most.view(word)
-    return (
-        torch.minimum(torch.minimum(x.view(word), end) ^ sign, end).bitwise_xor(sign).view(x.dtype)
-    )
+    words = x.view(word)
+    return (torch.minimum(words & ~sign, most.view(word)) | (words & sign)).view(x.dtype)
 
 
 def _other_name(t: Tensor) -> Tensor:
@@ -161,20 +158,19 @@ def _other_name(t: Tensor) -> Tensor:
     return from_dlpack(t)
 
 
-def joined(found: list[tuple[Any, ...]]) -> Tally:
+def _joined(found: list[tuple[Any, ...]]) -> Tally:
     """Return the tally of all pieces."""
     low, high, nonzero, least, most = zip(*found, strict=True)
     return Tally(
         min(map(float, low)),
         max(map(float, high)),
         sum(map(int, nonzero)),
-        min(map(float, least)),
-        max(map(float, most)),
+        max(-min(map(float, least)), *map(float, most)),
     )
 
 
 def _told(words: Tensor) -> Tally:
-    """Return the tally of compiled code, which has the extremes as words (see `_compiled`)."""
-    form = ("<5i", "<2fi2f") if words.dtype == torch.int32 else ("<5q", "<2dq2d")
-    high, low, nonzero, most, least = struct.unpack(form[1], struct.pack(form[0], *words.tolist()))
-    return Tally(-low, high, nonzero, -least, most)
+    """Return the tally of compiled code, which has extremes as words (see `_compiled`)."""
+    form = ("<4i", "<2fif") if words.dtype == torch.int32 else ("<4q", "<2dqd")
+    high, low, nonzero, most = struct.unpack(form[1], struct.pack(form[0], *words.tolist()))
+    return Tally(-low, high, nonzero, most)
