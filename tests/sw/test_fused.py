@@ -297,3 +297,11 @@ def test_steps_that_were_tried_are_taken_back(bad, rng):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
         assert told == told_eagerly
         assert told[1][1].saturated
+
+
+def test_a_learning_rate_beyond_all_measure_leaves_zeros_alone():
+    p = nn.Parameter(torch.ones(64))
+    p.grad = torch.zeros(64)
+    optimizer = QtSGD([p], 1e36, resolution=Band(), weight=WEIGHT, compiled=True)
+    optimizer.step()
+    assert torch.equal(p, torch.ones(64))

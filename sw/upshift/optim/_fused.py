@@ -29,7 +29,7 @@ from upshift.resolution._policy import HIGHEST
 COMPILE_FROM = 1 << 16
 """Elements of the smallest tensor that is worth a call of compiled code, and its compilation."""
 
-_LARGE = 2.0**60  # squares of gradients are finite
+_LARGE = 2.0**60  # squares of gradients are finite, and so are rates at any resolution
 _LARGEST = 2.0**120
 _TINY = 2.0**-60  # smaller numbers may have squares of zero
 
@@ -115,7 +115,7 @@ class Fused:
         """Return whether a pass can take the step of a parameter."""
         p, g = item.p, item.p.grad
         assert g is not None
-        if item.lr == 0.0 or not p.numel() or policy.foreseen(item.tensor) is None:
+        if not 0.0 < item.lr < _LARGE or not p.numel() or policy.foreseen(item.tensor) is None:
             return False
         if self.weight is not None and self.weight.width >= equation.widest_fixed(p.dtype):
             return False  # a difference may round

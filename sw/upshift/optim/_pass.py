@@ -72,8 +72,8 @@ def grid(lr: float, resolution: int, like: Tensor, reach: float = 0.0) -> Grid:
 
 
 def piece() -> int:
-    """Return the elements of a piece."""
-    return _PIECE * torch.get_num_threads()
+    """Return the elements of a piece, few enough for float32 to count."""
+    return _PIECE * min(torch.get_num_threads(), 64)
 
 
 def run(direction: Direction, work: Work, numbers: Grid, code: Code | None) -> Tally:
