@@ -38,7 +38,8 @@ def widest_fixed(dtype: torch.dtype) -> int:
 
 
 def _round_half_up(x: Tensor) -> Tensor:
-    return (x + x).floor().mul_(0.5).ceil_()
+    floor = x.floor()
+    return floor + (x - floor >= 0.5)
 
 
 def _round(x: Tensor, rule: Rule) -> Tensor:

@@ -237,6 +237,7 @@ def test_small_tensors_side_by_side_have_the_same_bits(kind, options, weight, rn
          for size, scale in zip(sizes, row, strict=True)]
         for row in scales
     ]  # fmt: skip
+    given[0][4].fill_(1e-11)  # vanishes, also for Adam, whose epsilon is 1e-8
     given[1][3].fill_(0.0)
     results = []
     for careful in (False, True):

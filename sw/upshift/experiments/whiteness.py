@@ -26,8 +26,8 @@ from upshift.experiments.errors import (
 from upshift.experiments.experiment import Cell, Experiment, Settings, Summary
 from upshift.experiments.table import Column, Row
 from upshift.formats import Fixed
-from upshift.optim import QtSGD
-from upshift.optim.adam import direction
+from upshift.optim import QtSGD, adam
+from upshift.optim._direction import scalars
 from upshift.resolution import Band, Constant, Policy
 
 WEIGHT = Fixed(18, 16)
@@ -148,7 +148,8 @@ def _direction(optimizer: Any, p: Any) -> Series:
         return np.asarray(p.grad.numpy().ravel().copy())
     group, state = optimizer.param_groups[0], optimizer.state[p]
     moments = state["exp_avg"], state["exp_avg_sq"]
-    h = direction(*moments, state["step"], group["betas"], group["eps"], early=False)
+    rule = adam.AdamDirection(maximize=False, coupled=False, decoupled=False, early=False)
+    h = rule(p, p.grad, moments, scalars(adam.numbers(group, state["step"]), p))
     return np.asarray(h.numpy().ravel())
 
 

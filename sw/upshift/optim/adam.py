@@ -159,11 +159,7 @@ class QtAdam(QtOptimizer):
         return {"step": last.get("step", 0) + 1}
 
     def _numbers(self, group: dict[str, Any], last: dict[str, Any]) -> tuple[float, ...]:
-        t = self._entries(last)["step"]
-        b1, b2 = group["betas"]
-        c1, c2 = 1 - b1**t, 1 - b2**t
-        both = math.sqrt(c2) / c1
-        return b1, 1 - b1, b2, 1 - b2, c1, c2, both, group["eps"], group["weight_decay"]
+        return numbers(group, self._entries(last)["step"])
 
 
 @dataclass(frozen=True)
@@ -218,3 +214,11 @@ class AdamDirection:
         m = state * b1 + (g + w * decay * self.coupled) * a1
         h = m / eps * (both if self.early else 1 / c1) if eps else math.inf
         return h + w * decay * self.decoupled, m
+
+
+def numbers(options: Mapping[str, Any], t: int) -> tuple[float, ...]:
+    """Return the scalars of the direction in step t, 1 or more, from the options of a group."""
+    b1, b2 = options["betas"]
+    c1, c2 = 1 - b1**t, 1 - b2**t
+    both = math.sqrt(c2) / c1
+    return b1, 1 - b1, b2, 1 - b2, c1, c2, both, options["eps"], options["weight_decay"]
