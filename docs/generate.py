@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from parts import (
     axi_waves,
     boards,
+    convergence,
     experiments,
     fabric,
     faults,
@@ -176,6 +177,10 @@ QUICK: dict[str, Callable[[], str]] = {
     "frames": link.tables,
     "exchange": link.example,
     **{f"experiment-{name}": partial(experiments.part, name) for name in ABOUT},
+    "convergence-assumptions": convergence.assumptions,
+    "convergence-waits": convergence.waits,
+    "convergence-minima": convergence.minima,
+    "convergence-costs": convergence.costs,
     "speed": speed.tables,
     "speed-targets": speed.targets,
 }
