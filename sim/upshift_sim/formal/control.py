@@ -366,10 +366,11 @@ def progress(config: UnitConfig) -> Claims:
         claims.assume(f"{name} is calm", ~calm | (stream.valid == int(offers)))
     for name, stream in control.outputs.items():
         claims.assume(f"{name} is taken", ~calm | stream.ready)
-    # Four beats are in line. Three commands are behind them, and the rest of a burst, of no more
-    # beats than the whole count; each may wait.
-    beats = 4 + 4 * -(-((1 << len(control.command.count)) + config.lanes) // config.lanes)
-    longest = beats + 2 * distance + 2 * control.datapath.latency + 8
+    # Four commands have beats in line, the last of them perhaps not all, and three are behind them.
+    # Each takes the beats of its whole count, if it is refused, or has no more than there are rows,
+    # and waits for the one before it.
+    whole = -(-((1 << len(control.command.count)) + config.lanes) // config.lanes)
+    longest = 7 * max(whole, config.rows + distance - 1) + 2 * control.datapath.latency + 8
     quiet = Signal(range(longest + 1))
     m.d.sync += quiet.eq(Mux(calm, quiet + (quiet != longest), 0))
     reported = control.count(control.passes("o_report"), "reported")

@@ -33,9 +33,10 @@ _SECONDS = 5
 _PATIENCE = 60
 """Seconds after which a mutant is given no further question."""
 
+# What has no driver is set to zero last: a constant cannot have the initial value of its wire.
 _SCRIPT = (
-    "flatten; opt_clean; memory -nordff; setundef -zero -init -undriven; dffunmap; opt_clean; "
-    "write_btor unit.btor"
+    "flatten; opt_clean; memory -nordff; setundef -zero -init; dffunmap; opt_clean; "
+    "setundef -zero -undriven; write_btor unit.btor"
 )
 
 
