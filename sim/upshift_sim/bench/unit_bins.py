@@ -182,8 +182,9 @@ def required(config: UnitConfig, distance: int) -> set[str]:
     drop({Bin.NONFINITE_AMONG_OTHERS}, unless=config.depth > 1)
     drop(RESIDENT, unless=config.memory == "resident")
     drop(STREAMED, unless=config.memory == "streamed")
-    # No row is under way twice, so that few rows never fill the unit.
-    drop({Bin.ROWS_HELD}, unless=config.rows >= 32)
+    # No row is under way twice, so that few rows never fill the unit: it may stop as late as with
+    # 32 in its queue, five on their way to it, and two that have left it.
+    drop({Bin.ROWS_HELD}, unless=config.rows >= 40)
     drop({Bin.UPDATES_HELD}, unless=config.updates)
     return bins.union(hazards(distance)) if config.memory == "resident" else bins
 
