@@ -367,10 +367,10 @@ def progress(config: UnitConfig) -> Claims:
     for name, stream in control.outputs.items():
         claims.assume(f"{name} is taken", ~calm | stream.ready)
     # Four commands have beats in line, the last of them perhaps not all, and three are behind them.
-    # Each takes the beats of its whole count, if it is refused, or has no more than there are rows,
-    # and waits for the one before it.
+    # Each takes the beats of its whole count, if it is refused, or waits for the one before it,
+    # row by row.
     whole = -(-((1 << len(control.command.count)) + config.lanes) // config.lanes)
-    longest = 7 * max(whole, config.rows + distance - 1) + 2 * control.datapath.latency + 8
+    longest = 7 * max(whole, distance) + config.rows + 2 * control.datapath.latency + 8
     quiet = Signal(range(longest + 1))
     m.d.sync += quiet.eq(Mux(calm, quiet + (quiet != longest), 0))
     reported = control.count(control.passes("o_report"), "reported")
