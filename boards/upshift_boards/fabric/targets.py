@@ -72,8 +72,8 @@ TARGETS = (
     Target(setting("hx8k", SEEDS[:3], **_DEFAULT)),
     Target(setting("up5k", SEEDS), clock=60),
     Target(setting("ecp5-85f-6", SEEDS[:2], lanes=32), clock=150, tables=195),
-    Target(setting("gw1n-9c", SEEDS[:3])),
-    Target(setting("gw2a-18", SEEDS[:3])),
+    Target(setting("gw1n-9c", SEEDS)),
+    Target(setting("gw2a-18", SEEDS)),
 )
 """In the order of the table in the docs."""
 
