@@ -43,10 +43,10 @@ COLUMNS = (
     Column("arm", str, "what is done with a step", ARMS),
     learning.RATE,
     Column("seed", int, "of split, first weights, order of the images and noise", low=0),
-    Column("accuracy", float, "on the images of the part; chance if it diverged", low=0, high=1),
-    Column("loss", float, "on the images of the part; infinite if it diverged", low=0),
+    learning.ACCURACY,
+    learning.LOSS,
     Column("q", int, "resolution at the end; 64 where there is none", low=0, high=64),
-    Column("zero", float, "share of the steps that were zero", low=0, high=1),
+    learning.ZERO,
     Column(
         "error",
         float,

@@ -24,6 +24,12 @@ OPTIMIZERS = {"SGD": QtSGD, "Adam": QtAdam}
 
 RATE = Column("rate", int, "k of the learning rate 2^-k", low=0, high=31)
 SEED = Column("seed", int, "of split, first weights and order of the images", low=0)
+OPTIMIZER = Column("optimizer", str, "whose direction is quantized", (*OPTIMIZERS,))
+ACCURACY = Column(
+    "accuracy", float, "on the images of the part; chance if it diverged", low=0, high=1
+)
+LOSS = Column("loss", float, "on the images of the part; infinite if it diverged", low=0)
+ZERO = Column("zero", float, "share of the steps that were zero", low=0, high=1)
 
 CHANCE = 0.1
 """Accuracy of guessing among ten digits, which is what a network that diverged counts as."""

@@ -24,7 +24,7 @@ from upshift.report import UpdateReport
 from upshift.resolution import Band, Constant, Policy
 
 COLUMNS = (
-    Column("optimizer", str, "whose direction is quantized", (*learning.OPTIMIZERS,)),
+    learning.OPTIMIZER,
     learning.RATE,
     Column("policy", str, "floats at q = 64, or what raises q", (FLOAT, OWN, BAND)),
     Column("width", int, "bits of a weight", low=2, high=25, optional=True),
@@ -37,7 +37,7 @@ COLUMNS = (
     Column("needed_most", float, "largest median q_min of a tensor"),
     Column("blocked", float, "share of the bursts with q_min above F", low=0, high=1),
     Column("idle", float, "share of the bursts that moved no weight", low=0, high=1),
-    Column("zero", float, "share of the steps that were zero", low=0, high=1),
+    learning.ZERO,
     Column("saturated", float, "share of the steps that a format's end cut", low=0, high=1),
 )
 

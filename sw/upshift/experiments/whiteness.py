@@ -42,7 +42,7 @@ _POLICIES: dict[str, Callable[[], Policy]] = {
 
 COLUMNS = (
     Column("part", str, "a window of time, or one bin of the whole run", ("window", "histogram")),
-    Column("optimizer", str, "whose direction is quantized", (*learning.OPTIMIZERS,)),
+    learning.OPTIMIZER,
     learning.RATE,
     Column("policy", str, "what decides q", (*_POLICIES,)),
     learning.SEED,

@@ -39,7 +39,7 @@ def _whole(
     up, down, most = grid
     w, g, state, k = work
     h = direction(w, g, direction.advance(w, g, state, out[1:], k), k)
-    units = (h * up).floor().mul(0.5).ceil()
+    units = _pass.rounded(h, up)
     if limits:
         units = _pass.limited(units, most)
     new = w - units * down

@@ -105,8 +105,7 @@ def undo(direction: Direction, work: Work, numbers: Grid) -> None:
     """Take a step back whose direction comes from the gradient alone."""
     most = torch.tensor(numbers.most, dtype=work.w.dtype)
     for w, g, state, k in work.pieces(piece()):
-        units = torch.mul(direction(w, g, state, k), numbers.up).floor_().mul_(0.5).ceil_()
-        w.add_(limited(units, most), alpha=numbers.down)
+        w.add_(limited(rounded(direction(w, g, state, k), numbers.up), most), alpha=numbers.down)
 
 
 def in_place(
@@ -122,14 +121,18 @@ def in_place(
 
 
 def quantize_(w: Tensor, h: Tensor, numbers: Grid) -> Tensor:
-    """Step weights in place; return ones where steps are not zero.
-
-    Twice the step is rounded down, halved and rounded up: floor(x + 1/2) without a sum that
-    rounds. A sum of few ones is exact in floats.
-    """
-    units = torch.mul(h, numbers.up).floor_().mul_(0.5).ceil_()
+    """Step weights in place; return ones where steps are not zero, of which few add up exactly."""
+    units = rounded(h, numbers.up)
     w.sub_(units, alpha=numbers.down)  # fused or not, since this product is exact
     return units.ne_(0.0)
+
+
+def rounded(h: Tensor, up: float | Tensor) -> Tensor:
+    """Return the step of h in units of its grid, floor(x + 1/2).
+
+    Twice the step is rounded down, halved and rounded up: without a sum that rounds.
+    """
+    return torch.mul(h, up).floor_().mul_(0.5).ceil_()
 
 
 def outside(w: Tensor, bounds: Bounds) -> Tensor | None:
