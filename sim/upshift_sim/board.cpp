@@ -3,7 +3,7 @@
 // Thousands of clocks per call, one evaluation of the netlist per clock. unit.cpp is generated
 // beside a copy of this file.
 
-#include "unit.cpp"
+#include "netlist.h"
 
 #include <cstdint>
 #include <cstring>
@@ -18,11 +18,6 @@ constexpr int64_t CLOCK = int64_t(1) << 32;
 
 // A start bit, eight data bits, a stop bit.
 constexpr int BITS = 10;
-
-// Outputs are either `wire` (registered) or `value` (combinational). Between eval() and commit()
-// both show what the clock edge sees.
-template <size_t N> inline bool high(const cxxrtl::value<N> &v) { return v.data[0] != 0; }
-template <size_t N> inline bool high(const cxxrtl::wire<N> &w) { return w.curr.data[0] != 0; }
 
 // Bytes in the order in which they came.
 class Queue {

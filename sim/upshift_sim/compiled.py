@@ -2,9 +2,9 @@
 
 RTLIL from Amaranth becomes C++ by Yosys' CXXRTL back end and a shared library by the system's
 C++ compiler, together with a harness that drives its ports: ``harness.cpp`` those of the bare
-update unit, ``board.cpp`` the pins of a unit behind its link, ``pins.cpp`` those of any netlist,
-for benches in Python. Libraries are cached under a hash
-of everything that went in.
+update unit, ``board.cpp`` the pins of a unit behind its link, ``sweep.cpp`` a unit that is shown
+all words, ``pins.cpp`` any netlist, for benches in Python. Libraries are cached under a hash of
+everything that went in.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from upshift_hw import export, yosys
 
 # Without NDEBUG a masked write outside the memory, which changes nothing, would abort.
 _FLAGS = ["-std=c++17", "-O3", "-march=native", "-DNDEBUG", "-shared", "-fPIC"]
-_FLAGS += ["-fvisibility=hidden"]
+# Narrow stores that wide loads wait for make vectors slow.
+_FLAGS += ["-fvisibility=hidden", "-fno-tree-vectorize"]
 _SCRIPT = (
     # Feedback through wide wires, whose parts have different drivers, would take several
     # evaluations per clock, and the harnesses make one. A full `opt` would leave some.
@@ -133,10 +134,7 @@ def build_sweep(config: UnitConfig, *, fault: int | None = None) -> Path:
     Takes and raises what `build` does.
     """
     reference = "sweep_reference.h"
-    headers = {
-        "unit_layout.h": layout_header(config),
-        reference: (importlib.resources.files("upshift_sim") / reference).read_text(),
-    }
+    headers = {"unit_layout.h": layout_header(config), reference: _text(reference)}
     return _build("sweep.cpp", headers, lambda: export.to_rtlil(config, fault=fault))[0]
 
 
@@ -167,6 +165,10 @@ def _linked_rtlil(config: UnitConfig, link: LinkConfig) -> str:
     return export.linked_rtlil(config, link)
 
 
+def _text(name: str) -> str:
+    return (importlib.resources.files("upshift_sim") / name).read_text()
+
+
 def _build(
     harness: str, headers: dict[str, str], rtlil: Callable[[], str], *, settles: bool = False
 ) -> tuple[Path, dict[str, float]]:
@@ -181,8 +183,12 @@ def _build(
         seconds[phase] = now - clock
         clock = now
 
-    text = (importlib.resources.files("upshift_sim") / harness).read_text()
-    sources = {"unit.il": rtlil(), "harness.cpp": text, **headers}
+    sources = {
+        "unit.il": rtlil(),
+        "harness.cpp": _text(harness),
+        "netlist.h": _text("netlist.h"),
+        **headers,
+    }
     library = cache_directory() / f"{_key(compiler, sources)}.so"
     end("gateware to RTLIL")
     if library.exists():

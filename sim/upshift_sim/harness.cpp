@@ -2,7 +2,7 @@
 // evaluation of the netlist per clock. unit.cpp and unit_layout.h are generated beside a copy of
 // this file; the layout constants come from the same tables as the gateware's.
 
-#include "unit.cpp"
+#include "netlist.h"
 #include "unit_layout.h"
 
 #include <chrono>
@@ -73,12 +73,6 @@ inline void get_weights(const cxxrtl::value<BITS> &row, int64_t *words) {
         get_weights<LANE + 1, BASE>(row, words);
     }
 }
-
-// Outputs are either `wire` (registered) or `value` (combinational). Between eval() and commit()
-// both show what the clock edge sees.
-template <size_t BITS> inline const cxxrtl::value<BITS> &seen(const cxxrtl::value<BITS> &v) { return v; }
-template <size_t BITS> inline const cxxrtl::value<BITS> &seen(const cxxrtl::wire<BITS> &w) { return w.curr; }
-template <typename Port> inline bool high(const Port &port) { return seen(port).data[0] != 0; }
 
 struct Unit {
     Top top;

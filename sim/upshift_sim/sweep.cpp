@@ -2,7 +2,7 @@
 // RTL, and compares each row that comes out, and each report, with sweep_reference.h.
 // unit.cpp and unit_layout.h are generated beside a copy of this file.
 
-#include "unit.cpp"
+#include "netlist.h"
 #include "unit_layout.h"
 #include "sweep_reference.h"
 
@@ -12,10 +12,6 @@
 namespace {
 
 constexpr int64_t PATIENCE = 10000; // clocks without a row or a report
-
-template <size_t BITS> inline const cxxrtl::value<BITS> &seen(const cxxrtl::value<BITS> &v) { return v; }
-template <size_t BITS> inline const cxxrtl::value<BITS> &seen(const cxxrtl::wire<BITS> &w) { return w.curr; }
-template <typename Port> inline bool high(const Port &port) { return seen(port).data[0] != 0; }
 
 inline uint64_t bits(const uint32_t *words, unsigned offset, unsigned width) {
     uint64_t low = words[offset / 32];
