@@ -7,7 +7,7 @@
 #   make formal       prove what the gateware is claimed to be, keep the results for the docs
 #   make faults       damage 100,000 frames on the line to a board, a quarter of an hour
 #   make mutation     break units in 1,050 ways and see that the benches notice, half an hour
-#   make sweep        all 2**32 pairs of 16-bit words, six times, twenty minutes
+#   make sweep        all 2**32 pairs of 16-bit words, six times, half an hour
 #   make configs      build, lint and run 50 random configurations, a quarter of an hour
 #   make bench        updates per second; make bench-long adds the slow simulators
 #   make speed        optimizer steps against torch.optim and peers, ten minutes
