@@ -14,7 +14,7 @@ from upshift.resolution import Band
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
-def _summary(name: str) -> tuple[Summary, bool]:
+def summary(name: str) -> tuple[Summary, bool]:
     """Return what the kept rows of an experiment come to, and whether they are the full ones."""
     experiment = experiments.find(name)
     rows, result = campaign.load(experiment, RESULTS / "experiments" / name)
@@ -23,7 +23,7 @@ def _summary(name: str) -> tuple[Summary, bool]:
 
 def assumptions() -> str:
     """Return each assumption with the measurement that speaks for or against it."""
-    whiteness, full = _summary("whiteness")
+    whiteness, full = summary("whiteness")
     lines = ["| what is assumed of the error | SGD | Adam |", "|---|---|---|"]
 
     def shares(key: str) -> list[str]:
@@ -53,7 +53,7 @@ def assumptions() -> str:
         "the same, where at most one in a hundred moves": variance(0, 0.01),
     }
     lines += [f"| {what} | {' | '.join(found)} |" for what, found in rows.items()]
-    return "\n".join(lines) + f"\n\n{_form(full, 'whiteness')}\n"
+    return "\n".join(lines) + f"\n\n{form(full, 'whiteness')}\n"
 
 
 def waits() -> str:
@@ -79,7 +79,7 @@ def _first_epoch(q: int) -> int:
 
 def minima() -> str:
     """Return how often a point near the global minimum was seen."""
-    found, full = _summary("global")
+    found, full = summary("global")
     lines = ["| method | a gradient costs d + 1 | a gradient costs 1 |", "|---|---:|---:|"]
     methods: dict[str, dict[str, str]] = {}
     for each in found["methods"]:
@@ -87,7 +87,7 @@ def minima() -> str:
         cell = f"{share:.0%} ({low:.0%} to {high:.0%})"
         methods.setdefault(each["method"], {})[each["counting"]] = cell
     lines += [f"| {method} | {' | '.join(cells.values())} |" for method, cells in methods.items()]
-    return "\n".join(lines) + f"\n\n{_form(full, 'global')}\n"
+    return "\n".join(lines) + f"\n\n{form(full, 'global')}\n"
 
 
 def costs() -> str:
@@ -113,6 +113,7 @@ def costs() -> str:
     return "\n".join(lines) + f"\n\nRun by `upshift bench --optim`: {machine}.\n"
 
 
-def _form(full: bool, name: str) -> str:
-    form = "" if full else " Only its quick form was run: it shows how, not what."
-    return f"From the rows of [{name}](experiments/{name}.md).{form}"
+def form(full: bool, name: str, folder: str = "experiments/") -> str:
+    """Return where numbers come from; the folder is that of the experiments, from the page."""
+    quick = "" if full else " Only its quick form was run: it shows how, not what."
+    return f"From the rows of [{name}]({folder}{name}.md).{quick}"
