@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 
 from upshift.config import UnitConfig
@@ -192,7 +191,7 @@ _CONTROL: tuple[tuple[str, str, Callable[[UnitConfig], Claims]], ...] = (
         "A command starts only where a clock before there was room for its report.",
         control.room,
     ),
-    ("progress", "All that was taken is finished once nothing holds it up.", control.progress),
+    ("progress", "What is due is not long in coming once nothing holds it up.", control.progress),
     ("counters", "Registers count clocks, beats, stalls and waits exactly.", counters.counters),
     ("rows", "A streamed unit gives back each row that it takes, in order.", control.rows),
 )
@@ -228,7 +227,7 @@ def _control() -> Iterator[Proof]:
     units["bfloat16"] = _variant(gradient=bfloat16)
     quick = {("streamed", "rows")} | {
         (f"pipeline {_DEFAULT.pipeline}", name)
-        for name in ("memory", "reports", "room", "counters")
+        for name in ("memory", "reports", "room", "progress", "counters")
     }
     for unit, config in units.items():
         streamed = config.memory == "streamed"
@@ -257,7 +256,7 @@ def _control() -> Iterator[Proof]:
                 yield Proof(
                     f"{name}/{unit}",
                     says,
-                    partial(claims, replace(config, depth=4) if name == "progress" else config),
+                    partial(claims, config),
                     "bounded",
                     quick=(unit, name) in quick,
                 )

@@ -355,10 +355,12 @@ def queue(config: UnitConfig) -> Claims:
 
 
 def progress(config: UnitConfig) -> Claims:
-    """Claim that what was taken is finished, once nobody holds the unit up."""
+    """Claim that nothing that is due is long in coming, once nobody holds the unit up.
+
+    Commands have so many beats and no more, so all that were taken are finished some day.
+    """
     control = Control(config)
-    claims, m = control.claims, control.m
-    distance = control.parts["sequencer"].distance
+    claims, m, datapath = control.claims, control.m, control.datapath
     calm = claims.free(1, "calm")
     claims.assume("calm lasts", ~claims.past(calm, 1) | calm)
     for name, stream in control.inputs.items():
@@ -366,19 +368,27 @@ def progress(config: UnitConfig) -> Claims:
         claims.assume(f"{name} is calm", ~calm | (stream.valid == int(offers)))
     for name, stream in control.outputs.items():
         claims.assume(f"{name} is taken", ~calm | stream.ready)
-    # Four commands have beats in line, the last of them perhaps not all, and three are behind them.
-    # Each takes the beats of its whole count, if it is refused, or waits for the one before it,
-    # row by row.
-    whole = -(-((1 << len(control.command.count)) + config.lanes) // config.lanes)
-    longest = 7 * max(whole, distance) + config.rows + 2 * control.datapath.latency + 8
-    quiet = Signal(range(longest + 1))
-    m.d.sync += quiet.eq(Mux(calm, quiet + (quiet != longest), 0))
-    reported = control.count(control.passes("o_report"), "reported")
-    done = (control.taken == reported) & ~control.parts["registers"].busy
-    claims.claim("all commands are finished", (quiet != longest) | done)
-    claims.clocks = longest + distance + 2
-    claims.cover("busy when it becomes calm", (quiet == 1) & (control.taken - reported == 2))
-    claims.cover("calm", (quiet == longest) & (control.taken == 2))
+    beats_due = named(claims, control.taken != control.entered, "beats_due")
+    report = control.passes("o_report")
+    reports_due = named(claims, control.taken != control.count(report, "reported"), "reports_due")
+    awaited = {
+        "beat": beats_due & ~datapath.valid,
+        "report": ~beats_due & reports_due & ~report,
+        "rest": ~reports_due & control.parts["registers"].busy,
+    }
+    # A command is looked at before its first beat, and a report waits for what was counted.
+    longest = datapath.latency + 10
+    waits = {}
+    for name, waiting in awaited.items():
+        waits[name] = clocks = Signal(range(longest + 2), name=f"for_{name}")
+        m.d.sync += clocks.eq(Mux(calm & waiting, clocks + (clocks <= longest), 0))
+        claims.claim(f"{name} comes", clocks <= longest)
+    claims.clocks += longest - datapath.latency  # it becomes calm before that
+    # As many clocks lie between beats of one row.
+    claims.cover("waits for a beat", waits["beat"] == control.parts["sequencer"].distance - 1)
+    claims.cover("waits for a report", waits["report"] == datapath.latency)
+    claims.cover("two commands in line", calm & (control.taken - control.entered == 2))
+    claims.cover("all is done", calm & (control.taken == 2) & ~reports_due)
     return claims
 
 
