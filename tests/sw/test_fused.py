@@ -12,7 +12,7 @@ from torch import nn
 from upshift import reference
 from upshift.config import UnitConfig
 from upshift.formats import Fixed
-from upshift.optim import Band, Constant, QtAdam, QtSGD, _compiled, _direction, _fused
+from upshift.optim import Band, Constant, QtAdam, QtSGD, _compiled, _direction, _fused, _pass
 
 WEIGHT = Fixed(18, 16)
 KINDS = {
@@ -32,7 +32,7 @@ kinds = pytest.mark.parametrize(("kind", "options"), KINDS.values(), ids=KINDS)
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled_code():
-    torch._dynamo.reset()  # it compiles one function so many times and no more
+    torch._dynamo.reset()
     _compiled.code.cache_clear()
     yield
     torch._dynamo.reset()
@@ -83,7 +83,11 @@ def test_compiled_eager_and_careful_steps_have_the_same_bits(kind, options, held
         numbers = len(optimizer._numbers(group, {}))
         with torch.no_grad():
             assert _compiled.code(
-                rule, not rule.names and not group["weight_decay"], dtype, numbers
+                rule,
+                not rule.names and not group["weight_decay"],
+                dtype,
+                numbers,
+                torch.get_num_threads(),
             )
     for one, other in itertools.pairwise(results):
         assert torch.equal(one[0], other[0])
@@ -271,11 +275,14 @@ def test_small_tensors_side_by_side_have_the_same_bits(kind, options, weight, rn
 
 
 @pytest.mark.parametrize("bad", [float("nan"), -float("nan"), float("inf"), 1e30, 100.0])
-def test_steps_that_were_tried_are_taken_back(bad, rng):
+def test_steps_that_were_tried_are_taken_back(bad, rng, monkeypatch):
+    undone = []
+    undo = _pass.undo
+    monkeypatch.setattr(_pass, "undo", lambda *what: undone.append(undo(*what)))
     sizes = [70_000, 9, 5, 7, 6, 30, 20_000, 70_001, 4]  # compiled, packed, alone, compiled
     starts = [torch.from_numpy(rng.normal(size=size)).float() for size in sizes]
     given = [torch.from_numpy(rng.normal(size=size) * 2.0**-9).float() for size in sizes]
-    given[1][3] = -(2.0**6)  # leaves the format
+    given[1][3] = -(2.0**4)  # leaves the format
     results = []
     for way in (None, False):
         parameters = [nn.Parameter(start.clone()) for start in starts]
@@ -293,11 +300,30 @@ def test_steps_that_were_tried_are_taken_back(bad, rng):
             assert repr(before[1]) == repr(optimizer.state_dict())
             assert all(torch.equal(a, b) for a, b in zip(before[0], parameters, strict=True))
             assert not optimizer.reports
+        assert bool(undone) == (way is None)
+        undone.clear()
     if results:
         (one, *told), (other, *told_eagerly) = results
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
         assert told == told_eagerly
         assert told[1][1].saturated
+
+
+def test_code_that_no_longer_fits_gives_way_to_the_eager_pass(monkeypatch):
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    for options in ({}, {"momentum": 0.9}):
+        _compiled.code.cache_clear()
+        p, q = nn.Parameter(torch.zeros(70_000)), nn.Parameter(torch.zeros(70_000).double())
+        optimizer = QtSGD([p, q], 2**-3, resolution=Constant(12), weight=WEIGHT, **options)
+        for _ in range(2):
+            for parameter in (p, q):
+                parameter.grad = torch.full_like(parameter, 2.0**-4)
+            optimizer.step()
+            torch.set_default_dtype(torch.float64)  # as good as any state of torch
+        torch.set_default_dtype(torch.float32)
+        expected = -(2.0**-7) * (2.9 if options else 2.0)
+        assert torch.allclose(p.double(), q, rtol=0, atol=0)
+        assert p[0].item() == pytest.approx(expected, abs=2.0**-12)
 
 
 def test_a_learning_rate_beyond_all_measure_leaves_zeros_alone():

@@ -10,6 +10,8 @@ Compiled code is used only after it gave the bits of the eager pass on a probe.
 from __future__ import annotations
 
 import functools
+import itertools
+import types
 import warnings
 
 import torch
@@ -21,6 +23,8 @@ from upshift.optim._pass import WORDS, Code
 
 LONGEST = 1 << 30
 """Elements of the longest tensor: counters have 32 bits."""
+
+_number = itertools.count()
 
 _PROBE = (1 << 16) + 3  # enough for all threads, and no multiple of a vector
 
@@ -52,8 +56,13 @@ def _whole(
 
 
 @functools.cache
-def code(direction: Direction, limits: bool, dtype: torch.dtype, numbers: int) -> Code | None:
+def code(
+    direction: Direction, limits: bool, dtype: torch.dtype, numbers: int, threads: int
+) -> Code | None:
     """Return the compiled pass, or None if there is none with the eager pass's bits.
+
+    It returns None instead of words, and has changed nothing, if it does not fit the state of
+    torch any more and cannot be compiled anew.
 
     Parameters
     ----------
@@ -63,16 +72,25 @@ def code(direction: Direction, limits: bool, dtype: torch.dtype, numbers: int) -
     dtype : torch.dtype
     numbers : int
         How many scalars the direction has.
+    threads : int
+        Those of torch: code is compiled for a number of them.
     """
+    # One code object is compiled so many times and no more, so this is another one.
+    name = f"{_whole.__name__}_{next(_number)}"
+    whole = types.FunctionType(_whole.__code__.replace(co_name=name), globals(), name)
     # Sizes, rates and resolutions are not part of the code: they may change.
-    compiled = torch.compile(_whole, dynamic=True, fullgraph=True)
-    call: Code = functools.partial(compiled, direction, limits)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of itself
-            right = _right(call, direction, limits, dtype, numbers)
-    except Exception:  # no compiler, or one that fails: whatever it says, the eager pass is right
-        return None
+    compiled = torch.compile(whole, dynamic=True, fullgraph=True)
+
+    def call(work: Work, out: tuple[Tensor, ...], grid: tuple[Tensor, ...]) -> Tensor | None:
+        try:
+            words: Tensor = compiled(direction, limits, work, out, grid)
+        except Exception:  # no compiler, or one that fails: whatever it says, eager is right
+            return None
+        return words
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of itself
+        right = _right(call, direction, limits, dtype, numbers)
     return call if right else None
 
 
@@ -82,6 +100,8 @@ def _right(
     one, other = (_probe(direction, dtype, numbers) for _ in range(2))
     grid = _pass.Grid(2.0**10, 2.0**-9, 2.0**12)
     told = _pass.run(direction, one, grid, call)
+    if told is None:
+        return False
     expected = _pass.run(direction, other, grid, None)
     same = all(
         torch.equal(a, b) for a, b in zip((one.w, *one.state), (other.w, *other.state), strict=True)

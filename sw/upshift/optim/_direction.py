@@ -150,4 +150,4 @@ def root(x: Tensor) -> Tensor:
         result = torch.empty_like(x)
         np.sqrt(x.numpy(), out=result.numpy())
         return result
-    return x.double().sqrt_().to(x.dtype)  # of a float32 the root of a double, rounded, is right
+    return x.double().sqrt().to(x.dtype)  # of a float32 the root of a double, rounded, is right

@@ -130,7 +130,7 @@ class Fused:
         worth = p.numel() >= COMPILE_FROM if self.compiled is None else self.compiled
         if not worth or not 2 <= p.numel() < _compiled.LONGEST:
             return Part(items, None, None, tried=False)
-        code = _compiled.code(direction, tries, p.dtype, length)
+        code = _compiled.code(direction, tries, p.dtype, length, torch.get_num_threads())
         return Part(items, None, code, tried=tries and code is not None)
 
     def _pack(self, items: list[Moving]) -> Pack:
@@ -176,7 +176,14 @@ class Fused:
         reach = self._reach(p) if part.tried else 0.0
         grid = _pass.grid(lr, foreseen, p, reach)
         tally = _pass.run(item.direction, work, grid, part.code)
-        if part.tried and not lr * max(-tally.low, tally.high) < reach / 2:
+        if tally is None:
+            if part.tried:
+                return None
+            tally = _pass.run(item.direction, work, grid, None)
+            assert tally is not None
+        # Both sides, since `max` would let one that is not a number pass.
+        good = lr * -tally.low < reach / 2 and lr * tally.high < reach / 2
+        if part.tried and not good:
             _pass.undo(item.direction, work, grid)
             return None
         needed = equation.needed(tally.low, tally.high, lr, p.dtype)

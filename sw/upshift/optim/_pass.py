@@ -28,7 +28,7 @@ _PIECE = 1 << 17
 WORDS = {torch.float32: (torch.int32, -(2**31)), torch.float64: (torch.int64, -(2**63))}
 """The integers that have the words of floats, and the sign's."""
 
-Code = Callable[[Work, tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
+Code = Callable[[Work, tuple[Tensor, ...], tuple[Tensor, ...]], Tensor | None]
 """Advances the work into other names of its tensors, by the numbers of a grid; returns words."""
 
 Bounds = tuple[float, float] | None
@@ -76,8 +76,8 @@ def piece() -> int:
     return _PIECE * min(torch.get_num_threads(), 64)
 
 
-def run(direction: Direction, work: Work, numbers: Grid, code: Code | None) -> Tally:
-    """Advance a tensor's weights and state in place.
+def run(direction: Direction, work: Work, numbers: Grid, code: Code | None) -> Tally | None:
+    """Advance a tensor's weights and state in place; or change nothing, if code fails.
 
     Parameters
     ----------
@@ -91,7 +91,8 @@ def run(direction: Direction, work: Work, numbers: Grid, code: Code | None) -> T
     """
     if code is not None:
         out = tuple(map(_other_name, (work.w, *work.state)))
-        return _told(code(work, out, scalars(numbers, work.w)))
+        words = code(work, out, scalars(numbers, work.w))
+        return None if words is None else _told(words)
     return _joined([in_place(direction, part, numbers) for part in work.pieces(piece())])
 
 
