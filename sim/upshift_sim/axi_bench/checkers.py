@@ -181,8 +181,8 @@ class LiteChecker:
             raise ProtocolError("a read response came before its address")
         answered = done["b"] == done["aw"] == done["w"] and done["r"] == done["ar"]
         offered = any(channel.waits for channel in self._channels.values())
-        moved = any(channel.moved is not None for channel in self._channels.values())
-        self._waiting = self._waiting + 1 if (offered or not answered) and not moved else 0
+        moves = any(channel.moved is not None for channel in self._channels.values())
+        self._waiting = self._waiting + 1 if (offered or not answered) and not moves else 0
         if self._waiting > PATIENCE:
             raise ProtocolError(f"an access was not answered in {PATIENCE} clocks")
         for name in ("b", "r"):

@@ -66,6 +66,7 @@ async def _writable_bits(bench: AxiBench) -> None:
             due = words[name] & mask if mask else others[name]
             require(await bench.registers.read(name) == due, f"register {name} is not {due:#x}")
     await bench.registers.write("interrupt_enable", 0)
+    bench.forget_operands()
 
 
 async def accesses_at_once(bench: AxiBench) -> None:

@@ -66,29 +66,52 @@ async def equality(bench: AxiBench) -> None:
 
 
 async def back_pressure(bench: AxiBench) -> None:
-    """Let all queues fill up, from either end; what they held back comes, and in order."""
-    config = bench.config
-    vector = _long(bench, config.rows)
-    packets = 3
-    for _ in range(packets):
+    """Let all queues fill up, from either end; what they held back comes, and in order.
+
+    Between the turns are some rows more, so that queues are not always full at the same place.
+    """
+    rows = min(9, bench.config.rows)
+    for _ in range(4):
+        await _held_updates(bench)
+        await bench.burst(_long(bench, rows))
+        await bench.finish()
+        if bench.config.memory == "resident":
+            await _held_rows(bench)
+            await bench.read_weights(0, rows * bench.config.lanes)
+        await bench.finish()
+    await _reports_wait(bench)
+
+
+async def _held_updates(bench: AxiBench) -> None:
+    """Send packets before their bursts, and then take nothing that comes of these."""
+    vectors = [_long(bench, bench.config.rows) for _ in range(3)]
+    for vector in vectors:
         bench.send(vector)
-    await bench.clocks(200)
+    await bench.clocks(100)
     require(not int(bench.dut.s_axis_gradients_tready.value), "gradients of no burst are taken")
     bench.hold(back=True)
-    for _ in range(packets):
+    for vector in vectors:
         await bench.command(ShellOperation.UPDATE, vector.command)
-    if config.memory == "resident":
-        words = np.array(
-            [bench.rng.getrandbits(config.weight.width - 1) for _ in range(config.depth)]
-        )
-        for _ in range(2):
-            await bench.read_weights(0, config.depth)
-            await bench.write_weights(0, words)
-    await bench.clocks(400)
-    require(bool(bench.expected), "nothing is held back")
+    await bench.clocks(200)
     bench.hold(back=False)
     await bench.finish()
-    await _reports_wait(bench)
+
+
+async def _held_rows(bench: AxiBench) -> None:
+    """Read rows and take none, while packets wait to be written."""
+    config = bench.config
+    bench.hold(back=True)
+    for _ in range(2):
+        await bench.read_weights(0, config.depth)
+    for _ in range(2):
+        words = [bench.rng.getrandbits(config.weight.width - 1) for _ in range(config.depth)]
+        await bench.write_weights(0, np.array(words))
+    await bench.clocks(200)
+    require(not int(bench.dut.s_axis_weights_tready.value), "weights of no command are taken")
+    ended = await bench.registers.read_field("state", "reports")
+    require(ended <= 1, f"{ended} commands ended while nobody took rows")
+    bench.hold(back=False)
+    await bench.finish()
 
 
 async def _reports_wait(bench: AxiBench) -> None:
@@ -243,7 +266,8 @@ async def padding(bench: AxiBench) -> None:
 
 
 def _expect(bench: AxiBench, vector: Vector) -> Expected:
-    return Expected(bench.execute(vector.command, vector.gradients), gradients=1)
+    beats = bench.config.beats(vector.command.base, vector.command.count)
+    return Expected(bench.execute(vector.command, vector.gradients), gradients=beats)
 
 
 async def back_to_back(bench: AxiBench) -> None:
@@ -296,6 +320,24 @@ async def resets(bench: AxiBench) -> None:
         for checker in bench.streams:
             checker.restart()
         await _after_reset(bench, before, vector)
+    await _reset_between_packets(bench)
+
+
+async def _reset_between_packets(bench: AxiBench) -> None:
+    """Reset while the first beat of a packet waits: the packet has not begun, so it is whole."""
+    config = bench.config
+    if config.memory == "streamed" or bench.case.unit_period is None:
+        return
+    vector = _long(bench, config.rows)
+    held = 16  # beats on the way to the unit
+    bench.send_raw(to_bytes(np.zeros(held * config.lanes, np.int64), config.gradient.width))
+    bench.send_raw(to_bytes(vector.gradients, config.gradient.width))
+    await bench.clocks(100)
+    require(not bench.gradients.partial, "a beat was taken for which there is no room")
+    await bench.soft_reset()
+    bench.expected.append(_expect(bench, vector))
+    await bench.command(ShellOperation.UPDATE, vector.command)
+    await bench.finish()
 
 
 async def _after_reset(bench: AxiBench, before: np.ndarray, vector: Vector) -> None:

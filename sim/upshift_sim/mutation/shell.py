@@ -29,7 +29,7 @@ PATIENCE = 2
 
 CASES = (
     (7_300, False, tuple(SCENARIOS)),
-    (23_458, True, tuple(SCENARIOS)),
+    (4_100, True, tuple(SCENARIOS)),
     (97_000, False, ("resets",)),
 )
 """Period of the unit's clock in ps, the bus has 10,000; whether there are pauses; scenarios."""
