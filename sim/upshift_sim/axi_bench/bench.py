@@ -85,16 +85,20 @@ class AxiBench:
         self._lite = LiteChecker(dut, "s_axi")
         common = {"reset": dut.aresetn, "reset_active_level": False}
         master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk, **common)
-        for side, names in ((master.write_if, "aw w b"), (master.read_if, "ar r")):
-            for name in names.split():
-                if case.stall if name in "br" else case.idle:
-                    getattr(side, f"{name}_channel").set_pause_generator(self._pauses())
+        if case.idle:
+            for channel in (master.write_if.aw_channel, master.write_if.w_channel):
+                channel.set_pause_generator(self._pauses())
+            master.read_if.ar_channel.set_pause_generator(self._pauses())
+        if case.stall:
+            master.write_if.b_channel.set_pause_generator(self._pauses(dut.s_axi_bvalid))
+            master.read_if.r_channel.set_pause_generator(self._pauses(dut.s_axi_rvalid))
         self.registers = Registers(master)
         self._gradient_source = self._source("s_axis_gradients", common)
         self._weight_source = self._source("s_axis_weights", common)
-        self._sinks = [self._sink("m_axis_weights", common)]
-        if config.updates:
-            self._sinks.append(self._sink("m_axis_updates", common))
+        self._sinks = {}
+        for name in ("m_axis_weights", "m_axis_updates")[: 1 + config.updates]:
+            bus = AxiStreamBus.from_prefix(dut, name)
+            self._sinks[name] = AxiStreamSink(bus, dut.aclk, **common)
 
     def _source(self, name: str, common: dict[str, Any]) -> AxiStreamSource:
         source = AxiStreamSource(AxiStreamBus.from_prefix(self.dut, name), self.dut.aclk, **common)
@@ -102,18 +106,18 @@ class AxiBench:
             source.set_pause_generator(self._pauses())
         return source
 
-    def _sink(self, name: str, common: dict[str, Any]) -> AxiStreamSink:
-        return AxiStreamSink(AxiStreamBus.from_prefix(self.dut, name), self.dut.aclk, **common)
-
     def hold(self, *, back: bool) -> None:
         """Take nothing that comes out, or take it as the case says."""
-        for sink in self._sinks:
-            pauses = itertools.repeat(True) if back else self._pauses() if self.case.stall else None
-            sink.set_pause_generator(pauses)
+        for name, sink in self._sinks.items():
+            sink.clear_pause_generator()
             sink.pause = back
+            if self.case.stall and not back:
+                sink.set_pause_generator(self._pauses(getattr(self.dut, f"{name}_tvalid")))
 
-    def _pauses(self) -> Iterator[bool]:
-        return (self.rng.random() < 0.4 for _ in itertools.count())
+    def _pauses(self, valid: Any = None) -> Iterator[bool]:
+        """Yield pauses at random; also while `valid` is not one, since READY may wait for it."""
+        for _ in itertools.count():
+            yield self.rng.random() < 0.4 or (valid is not None and valid.value != 1)
 
     # -- clocks and resets ------------------------------------------------------------------
 
