@@ -7,7 +7,6 @@ import pytest
 from upshift.config import UnitConfig
 from upshift.formats import Fixed
 from upshift_hw import export
-from upshift_sim.axi_bench.scenarios import SCENARIOS
 from upshift_sim.mutation import campaign, equivalence, netlist, shell
 from upshift_sim.mutation.netlist import Mutant
 from upshift_sim.mutation.suite import Suite, SuiteError
@@ -115,8 +114,8 @@ def test_the_unit_in_the_shell_is_left_alone(sound_shell):
     assert not any(mutant.argument("port").lower().endswith("clk") for mutant in some)
 
 
-def test_the_bench_of_the_shell_notices_a_mutant(sound_shell, tmp_path, monkeypatch):
-    monkeypatch.setattr(shell, "SCENARIOS", {"register_rules": SCENARIOS["register_rules"]})
+def test_the_bench_of_the_shell_notices_a_mutant(sound_shell, monkeypatch):
+    monkeypatch.setattr(shell, "CASES", ((7_300, False, ("register_rules",)),))
     mutants = [in_shell("inv", "lite", "bus__rresp", 1), in_shell("inv", "lite", "bus__awaddr", 0)]
     suite = shell.ShellSuite(CONFIG, sound_shell, SEED, "icarus")
     noticed, unnoticed = suite.failures(mutants)

@@ -80,8 +80,8 @@ async def back_pressure(bench: AxiBench) -> None:
             await _held_rows(bench)
             await bench.read_weights(0, rows * bench.config.lanes)
         await bench.finish()
-    for _ in range(2):  # an odd number of them
-        await _reports_wait(bench)
+    await _reports_wait(bench)
+    await _reports_wait(bench)  # after an odd number of them
 
 
 async def _held_updates(bench: AxiBench) -> None:
@@ -106,9 +106,10 @@ async def _held_rows(bench: AxiBench) -> None:
     bench.hold(back=True)
     for first in (0, 2 * config.lanes):
         await bench.read_weights(first, config.depth - first)
-    for _ in range(2):
-        words = [bench.rng.getrandbits(config.weight.width - 1) for _ in range(config.depth)]
-        await bench.write_weights(0, np.array(words))
+    for first in (0, 5 * config.lanes):
+        size = config.depth - first
+        words = np.array([bench.rng.getrandbits(config.weight.width - 1) for _ in range(size)])
+        await bench.write_weights(first, words)
     await bench.clocks(200)
     require(not int(bench.dut.s_axis_weights_tready.value), "weights of no command are taken")
     ended = await bench.registers.read_field("state", "reports")
@@ -301,7 +302,7 @@ async def resets(bench: AxiBench) -> None:
         await bench.burst(vector)
         await bench.registers.poll("state", 0xFF0000, "for a report that is lost in the reset")
         before = bench.model.weights.copy()
-        for _ in range(6):  # more than the unit takes
+        for _ in range(10):  # more than the unit and the parts before it take
             await bench.command(ShellOperation.UPDATE, vector.command)
         bench.send(vector)
         bench.send(vector, gradients=config.rows - 1)
