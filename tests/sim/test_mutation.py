@@ -6,7 +6,8 @@ import pytest
 
 from upshift.config import UnitConfig
 from upshift.formats import Fixed
-from upshift_sim.mutation import campaign, equivalence, netlist
+from upshift_hw import export
+from upshift_sim.mutation import campaign, equivalence, netlist, shell
 from upshift_sim.mutation.netlist import Mutant
 from upshift_sim.mutation.suite import Suite, SuiteError
 
@@ -87,3 +88,45 @@ def test_what_nobody_looks_at_is_equivalent(sound, origin):
 
 def test_the_unit_is_equivalent_to_itself(origin):
     assert equivalence.equivalent(origin, origin, clocks=2)
+
+
+# -- the AXI shell --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sound_shell():
+    return shell.sound(CONFIG)
+
+
+def in_shell(mode, cell, port, bit):
+    """A mutant at a pin of a part of the shell."""
+    return Mutant(
+        f"-mode {mode} -module {export.AXI_TOP} -cell {cell} -port {port} -portbit {bit} "
+    )
+
+
+def test_the_unit_in_the_shell_is_left_alone(sound_shell):
+    some = netlist.mutants(sound_shell, 1000, SEED, among=shell.MODULES)
+    modules = {mutant.argument("module").removeprefix(export.AXI_TOP) for mutant in some}
+    assert len(some) == 1000
+    assert {"", ".lite", ".resets", ".shell", ".shell.bank", ".requests.sent_sync"} <= modules
+    assert not any(f"{module}.".startswith(".shell.unit.") for module in modules)
+    assert not any(mutant.argument("port").lower().endswith("clk") for mutant in some)
+
+
+def test_the_bench_of_the_shell_notices_a_mutant(sound_shell, monkeypatch):
+    monkeypatch.setattr(shell, "CASES", ((7_300, False, ("register_rules",)),))
+    mutants = [in_shell("inv", "lite", "bus__rresp", 1), in_shell("inv", "lite", "bus__awaddr", 0)]
+    suite = shell.ShellSuite(CONFIG, sound_shell, SEED, "icarus")
+    noticed, unnoticed = suite.failures(mutants)
+    assert "answered as an error" in noticed
+    assert unnoticed == ""
+
+
+def test_a_shell_is_equivalent_only_if_its_ports_are(sound_shell):
+    origin = shell.transitions(sound_shell)
+    unused = in_shell("inv", "lite", "bus__awaddr", 0)
+    used = in_shell("const0", "lite", "bus__rdata", 7)
+    for mutant, same in ((unused, True), (used, False)):
+        changed = shell.transitions(sound_shell, mutant)
+        assert equivalence.equivalent(origin, changed, clocks=shell.CLOCKS) == same

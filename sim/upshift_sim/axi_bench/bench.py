@@ -10,7 +10,6 @@ import itertools
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import cocotb
@@ -20,55 +19,22 @@ from cocotb.triggers import RisingEdge, Timer
 from cocotbext.axi import (
     AxiLiteBus,
     AxiLiteMaster,
-    AxiResp,
     AxiStreamBus,
     AxiStreamSink,
     AxiStreamSource,
 )
 
-from upshift import layout, registers
+from upshift import layout
 from upshift.formats import Fixed, Raw
 from upshift.layout import Operation
 from upshift.reference import Command, Unit
-from upshift.registers import Register, ShellOperation
+from upshift.registers import ShellOperation
 from upshift.vectors import Vector, beats
 from upshift.words import from_bytes, to_bytes, word_bytes
+from upshift_sim.axi_bench.access import PATIENCE, TABLE, MismatchError, Registers, require
 from upshift_sim.axi_bench.case import AxiCase
 from upshift_sim.axi_bench.checkers import LiteChecker, ProtocolError, StreamChecker
-
-PATIENCE = 20_000
-"""Bus clocks after which what is waited for is called overdue."""
-TABLE: dict[str, Register] = registers.BY_NAME | registers.SHELL_BY_NAME
-
-
-class MismatchError(AssertionError):
-    """Something is not what it must be."""
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise a `MismatchError` unless a condition holds."""
-    if not condition:
-        raise MismatchError(message)
-
-
-@dataclass
-class Expected:
-    """What must be reported of a command.
-
-    Attributes
-    ----------
-    report : dict
-        Fields of the unit's report.
-    gradients, weights : int
-        Beats that the shell says were used.
-    flags : set of str
-        Flags of `report_flags` that are set.
-    """
-
-    report: dict[str, int]
-    gradients: int = 0
-    weights: int = 0
-    flags: set[str] = field(default_factory=set)
+from upshift_sim.axi_bench.expected import Expected
 
 
 class AxiBench:
@@ -90,10 +56,11 @@ class AxiBench:
         Rising edges of ``aclk`` so far.
     commands : int
         Commands started.
+    registers : Registers
     gradients : StreamChecker
         Watches the gradients.
-    broken : ProtocolError or None
-        The rule that was broken.
+    broken : AssertionError or None
+        The rule that was broken, or that it takes too long.
     """
 
     def __init__(self, dut: Any, case: AxiCase):
@@ -103,9 +70,10 @@ class AxiBench:
         self.model = Unit(config)
         self.expected: deque[Expected] = deque()
         self.rows_expected: deque[Raw] = deque()
+        self.updates_expected: deque[list[tuple[int, dict[int, int]]]] = deque()
         self.clock = self.commands = self.reports = self.rows = 0
         self.dut = dut
-        self.broken: ProtocolError | None = None
+        self.broken: AssertionError | None = None
         self._operands: dict[str, int] = {}
         self.gradients = StreamChecker(dut, "s_axis_gradients")
         self._weights = StreamChecker(dut, "s_axis_weights")
@@ -116,12 +84,21 @@ class AxiBench:
             self.streams.append(self.updates)
         self._lite = LiteChecker(dut, "s_axi")
         common = {"reset": dut.aresetn, "reset_active_level": False}
-        self._master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk, **common)
+        master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk, **common)
+        if case.idle:
+            for channel in (master.write_if.aw_channel, master.write_if.w_channel):
+                channel.set_pause_generator(self._pauses())
+            master.read_if.ar_channel.set_pause_generator(self._pauses())
+        if case.stall:
+            master.write_if.b_channel.set_pause_generator(self._pauses(dut.s_axi_bvalid))
+            master.read_if.r_channel.set_pause_generator(self._pauses(dut.s_axi_rvalid))
+        self.registers = Registers(master)
         self._gradient_source = self._source("s_axis_gradients", common)
         self._weight_source = self._source("s_axis_weights", common)
-        self._sinks = [self._sink("m_axis_weights", common)]
-        if config.updates:
-            self._sinks.append(self._sink("m_axis_updates", common))
+        self._sinks = {}
+        for name in ("m_axis_weights", "m_axis_updates")[: 1 + config.updates]:
+            bus = AxiStreamBus.from_prefix(dut, name)
+            self._sinks[name] = AxiStreamSink(bus, dut.aclk, **common)
 
     def _source(self, name: str, common: dict[str, Any]) -> AxiStreamSource:
         source = AxiStreamSource(AxiStreamBus.from_prefix(self.dut, name), self.dut.aclk, **common)
@@ -129,14 +106,18 @@ class AxiBench:
             source.set_pause_generator(self._pauses())
         return source
 
-    def _sink(self, name: str, common: dict[str, Any]) -> AxiStreamSink:
-        sink = AxiStreamSink(AxiStreamBus.from_prefix(self.dut, name), self.dut.aclk, **common)
-        if self.case.stall:
-            sink.set_pause_generator(self._pauses())
-        return sink
+    def hold(self, *, back: bool) -> None:
+        """Take nothing that comes out, or take it as the case says."""
+        for name, sink in self._sinks.items():
+            sink.clear_pause_generator()
+            sink.pause = back
+            if self.case.stall and not back:
+                sink.set_pause_generator(self._pauses(getattr(self.dut, f"{name}_tvalid")))
 
-    def _pauses(self) -> Iterator[bool]:
-        return (self.rng.random() < 0.4 for _ in itertools.count())
+    def _pauses(self, valid: Any = None) -> Iterator[bool]:
+        """Yield pauses at random; also while `valid` is not one, since READY may wait for it."""
+        for _ in itertools.count():
+            yield self.rng.random() < 0.4 or (valid is not None and valid.value != 1)
 
     # -- clocks and resets ------------------------------------------------------------------
 
@@ -144,10 +125,13 @@ class AxiBench:
         """Start the clocks, reset, and fill the weights with random ones."""
         dut, case = self.dut, self.case
         dut.aresetn.value = 0
+        if case.mutant is not None:
+            dut.mutant.value = case.mutant
         Clock(dut.aclk, case.bus_period, unit="ps", impl="gpi").start(start_high=False)
         if case.unit_period is not None:
             Clock(dut.unit_clk, case.unit_period, unit="ps", impl="gpi").start(start_high=False)
         cocotb.start_soon(self._watch())
+        self.hold(back=False)
         await self.bus_reset()
         low, high = self.config.weight.min, self.config.weight.max
         self.model.weights[:] = [self.rng.randint(low, high) for _ in range(self.config.depth)]
@@ -164,7 +148,8 @@ class AxiBench:
                 for checker in self.streams:
                     checker.sample(self.clock, reset=reset)
                 self._lite.sample(reset=reset)
-            except ProtocolError as error:
+                require(self.clock != self.case.longest, f"not done after {self.clock} clocks")
+            except (ProtocolError, MismatchError) as error:
                 self.broken = error
                 raise
 
@@ -183,14 +168,14 @@ class AxiBench:
         """Reset by the register; the sources go on with the packets that they are in."""
         for source in (self._gradient_source, self._weight_source):
             source.clear()  # all but the packet that has begun
-        await self.write("reset", 5)
-        while await self.read("reset") & 2:
-            pass
+        await self.registers.write("reset", 5)
+        await self.registers.poll("reset", 2, "for the end of the reset", clear=True)
         self._forget()
 
     def _forget(self) -> None:
         self.expected.clear()
         self.rows_expected.clear()
+        self.updates_expected.clear()
         self._operands.clear()
         self.model.floor = 0
 
@@ -212,53 +197,18 @@ class AxiBench:
             await RisingEdge(self.dut.aclk)
         raise MismatchError(f"waited too long {what}")
 
-    # -- registers --------------------------------------------------------------------------
-
-    async def access(self, address: int) -> tuple[int, bool]:
-        """Read a byte address; return the word and whether it was answered as an error."""
-        answer = await self._master.read(address, 4)
-        return int.from_bytes(answer.data, "little"), answer.resp != AxiResp.OKAY
-
-    async def read(self, name: str) -> int:
-        """Return a register."""
-        word, error = await self.access(4 * TABLE[name].address)
-        require(not error, f"register {name} was answered as an error")
-        return word
-
-    async def poll(self, name: str, mask: int, what: str) -> int:
-        """Read a register until some bit of `mask` is set."""
-        for _ in range(PATIENCE // 20):
-            if (word := await self.read(name)) & mask:
-                return word
-        raise MismatchError(f"waited too long {what}, {name} is {word:#x}")
-
-    async def read_field(self, name: str, part: str) -> int:
-        """Return a field of a register."""
-        found = next(f for f in TABLE[name].fields if f.name == part)
-        return (await self.read(name) >> found.offset) & ((1 << found.width) - 1)
-
-    async def write(self, name: str, value: int) -> None:
-        """Write a register."""
-        error = await self.write_bytes(4 * TABLE[name].address, value.to_bytes(4, "little"))
-        require(not error, f"register {name} was answered as an error")
-
-    async def write_bytes(self, address: int, data: bytes) -> bool:
-        """Write some bytes within a word; return whether that was answered as an error."""
-        answer = await self._master.write(address, data)
-        return bool(answer.resp != AxiResp.OKAY)
-
     # -- commands ---------------------------------------------------------------------------
 
     async def command(self, operation: ShellOperation, command: Command) -> None:
         """Start a command when there is room."""
-        while not (await self.poll("state", 0xFFFF00, "for room or a report")) & 0xFF00:
+        while not (await self.registers.poll("state", 0xFFFF00, "for room or a report")) & 0xFF00:
             await self.report()
         operands = {**vars(command), "operation": int(operation)}
         for name, value in operands.items():
             if self._operands.get(name) != value:
-                await self.write(name, int(value))
+                await self.registers.write(name, int(value))
         self._operands = operands
-        await self.write("control", 1)
+        await self.registers.write("control", 1)
         self.commands += 1
 
     async def burst(
@@ -289,7 +239,7 @@ class AxiBench:
         seen = min(used, weights) if streamed else used
         zeroed = vector.gradients.copy()
         zeroed[max(0, seen * config.lanes - command.base % config.lanes) :] = 0
-        report = self.model.execute(command, zeroed)
+        report = self.execute(command, zeroed)
         expected = Expected(report, used, min(weights, size))
         for name, sent in (("gradients", gradients), ("weights", weights)):
             if size and (streamed or name == "gradients") and sent != size:
@@ -321,6 +271,17 @@ class AxiBench:
         held = self.model.weights.reshape(-1, lanes)
         zeros = np.zeros(lanes, np.int64)
         return [held[r] if r < len(held) else zeros for r in range(first, first + size)]
+
+    def execute(self, command: Command, gradients: Raw) -> dict[str, int]:
+        """Let the model execute a command, note the rows that it updates, and return its report."""
+        report = self.model.execute(command, gradients)
+        if self.updates is not None and gradients.size and not report["refusal"]:
+            rows: dict[int, dict[int, int]] = {}
+            for place in range(command.base, command.base + command.count):
+                row, lane = divmod(place, self.config.lanes)
+                rows.setdefault(row, {})[lane] = int(self.model.weights[place])
+            self.updates_expected.append([*rows.items()])
+        return report
 
     def _send(self, source: Any, rows: list[Raw], size: int, width: int) -> None:
         """Send `size` beats as one packet; what is missing is random."""
@@ -375,19 +336,22 @@ class AxiBench:
 
     async def report(self) -> None:
         """Wait for a report and compare it with the next that is due."""
-        flags = await self.poll("report_flags", 1 << 31, f"for report {self.reports}")
+        flags = await self.registers.poll("report_flags", 1 << 31, f"for report {self.reports}")
         expected = self.expected.popleft()
         got = {}
         for name in ("elements", "nonzero", "saturated", "nonfinite", "needed"):
-            got[name] = await self.read(f"report_{name}")
+            got[name] = await self.registers.read(f"report_{name}")
         got["needed"] -= (got["needed"] >> 31) << 32
-        used = await self.read("report_gradients"), await self.read("report_weights")
+        used = (
+            await self.registers.read("report_gradients"),
+            await self.registers.read("report_weights"),
+        )
         names = {f.name: (flags >> f.offset) & ((1 << f.width) - 1) for f in _FLAGS}
         got |= {name: names.pop(name) for name in ("refusal", "needed_valid")}
         raised = {name for name, value in names.items() if value and name != "valid"}
         due = (expected.report, expected.gradients, expected.weights, expected.flags)
         require((got, *used, raised) == due, f"report {(got, *used, raised)}, expected {due}")
-        await self.write("control", 2)
+        await self.registers.write("control", 2)
         self.reports += 1
 
     async def finish(self) -> None:
@@ -397,7 +361,9 @@ class AxiBench:
         while self.rows_expected:
             await self.until(lambda: bool(self.read_back.packets), "for a packet of weights")
             self.check_rows()
-        require(not await self.read_field("state", "busy"), "busy after the last report")
+        if self.updates is not None:
+            await self._check_updates(self.updates)
+        require(not await self.registers.read_field("state", "busy"), "busy after the last report")
 
     def check_rows(self) -> None:
         """Compare the oldest packet of weights."""
@@ -405,6 +371,26 @@ class AxiBench:
         rows = self.unpack([beat["data"] for beat in packet.beats])
         require(np.array_equal(rows, due), f"rows {rows.tolist()}, expected {due.tolist()}")
         self.rows += len(rows)
+
+    async def _check_updates(self, updates: StreamChecker) -> None:
+        """Wait for all updated rows that are due, and compare them."""
+        number = len(self.updates_expected)
+        await self.until(lambda: len(updates.packets) >= number, "for updated rows")
+        bits = layout.row_bits(self.config)
+        found = []
+        for packet in updates.packets:
+            beats = [divmod(beat["user"], 1 << bits) for beat in packet.beats]
+            words = self.unpack([beat["data"] for beat in packet.beats]).tolist()
+            found.append(
+                [
+                    (row, {lane: word for lane, word in enumerate(held) if mask >> lane & 1})
+                    for (mask, row), held in zip(beats, words, strict=True)
+                ]
+            )
+        due = [*self.updates_expected]
+        require(found == due, f"updated rows {found}, expected {due}")
+        self.updates_expected.clear()
+        updates.packets.clear()
 
     def unpack(self, beats: list[int]) -> Raw:
         """Return rows of weights, signs extended over all bytes."""

@@ -5,13 +5,17 @@ What each of them asserts, at every rising edge of ``aclk``:
 - VALID, READY and what VALID offers are never unknown;
 - VALID stays until READY, and the payload stays with it;
 - VALID is low in reset;
-- a write response comes after its address and its data, a read response after its address.
+- a write response comes after its address and its data, a read response after its address;
+- neither takes longer than `PATIENCE` clocks.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+
+PATIENCE = 1_000
+"""Bus clocks after which an answer is called overdue; no reset takes as long."""
 
 
 class ProtocolError(AssertionError):
@@ -74,6 +78,11 @@ class ChannelChecker:
             self.moved = offered
             self.count += 1
 
+    @property
+    def waits(self) -> bool:
+        """Something is offered and not taken."""
+        return self._offered is not None
+
     def _known(self, handle: Any, what: str) -> int:
         value = handle.value
         if not value.is_resolvable:
@@ -135,7 +144,7 @@ class StreamChecker:
 
 
 class LiteChecker:
-    """Watch the five channels of an AXI4-Lite."""
+    """Watch the five channels of an AXI4-Lite, and how long an access takes."""
 
     def __init__(self, dut: Any, name: str):
         payloads = {
@@ -149,6 +158,7 @@ class LiteChecker:
             channel: ChannelChecker(dut, f"{name}_{channel}", suffixes)
             for channel, suffixes in payloads.items()
         }
+        self._waiting = 0
 
     def sample(self, *, reset: int) -> None:
         """Look at the signals.
@@ -162,12 +172,19 @@ class LiteChecker:
         for channel in self._channels.values():
             channel.sample(reset=reset)
         if reset:
+            self._waiting = 0
             return
         done = {name: channel.count for name, channel in self._channels.items()}
         if done["b"] > min(asked["aw"], asked["w"]):
             raise ProtocolError("a write response came before its address and its data")
         if done["r"] > asked["ar"]:
             raise ProtocolError("a read response came before its address")
+        answered = done["b"] == done["aw"] == done["w"] and done["r"] == done["ar"]
+        offered = any(channel.waits for channel in self._channels.values())
+        moves = any(channel.moved is not None for channel in self._channels.values())
+        self._waiting = self._waiting + 1 if (offered or not answered) and not moves else 0
+        if self._waiting > PATIENCE:
+            raise ProtocolError(f"an access was not answered in {PATIENCE} clocks")
         for name in ("b", "r"):
             moved = self._channels[name].moved
             if moved is not None and moved["resp"] not in (0, 2):

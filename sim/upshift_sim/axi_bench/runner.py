@@ -54,6 +54,8 @@ def run(
     seed: int,
     directory: Path,
     verilog: str | None = None,
+    mutant: int | None = None,
+    longest: int | None = None,
 ) -> AxiResult:
     """Run scenarios on one unit in one simulator.
 
@@ -73,6 +75,8 @@ def run(
         Holds one build directory for each unit and simulator, and one for each run.
     verilog : str, optional
         To be simulated instead of the unit's own, for benches that must fail.
+    mutant, longest : int, optional
+        What selects a mutant in such a Verilog, and the bus clocks after which the bench fails.
 
     Raises
     ------
@@ -95,6 +99,8 @@ def run(
         seed=seed,
         scenarios=list(scenarios),
         result=str(place / "result.json"),
+        mutant=mutant,
+        longest=longest,
     )
     verilog = verilog or export.axi_verilog(config, one_clock=one_clock)
     top = export.AXI_TOP

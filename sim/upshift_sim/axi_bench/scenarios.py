@@ -10,12 +10,13 @@ from upshift import layout, registers
 from upshift.formats import Fixed
 from upshift.layout import Operation
 from upshift.reference import Command
-from upshift.registers import AXI_BYTES, Fault, ShellOperation
+from upshift.registers import Fault, ShellOperation
 from upshift.vectors import Vector, corners, random_vectors, update
 from upshift.words import to_bytes, word_bytes
-from upshift_sim.axi_bench.bench import TABLE, AxiBench, Expected, require
-
-EVERYTHING = 0xFFFF_FFFF
+from upshift_sim.axi_bench.access import EVERYTHING, require
+from upshift_sim.axi_bench.bench import AxiBench
+from upshift_sim.axi_bench.expected import Expected
+from upshift_sim.axi_bench.rules import accesses_at_once, register_rules
 
 
 def _vectors(bench: AxiBench, count: int, longest: int = 40) -> list[Vector]:
@@ -31,16 +32,15 @@ def _long(bench: AxiBench, rows: int, base: int = 0) -> Vector:
 
 
 async def _clear_faults(bench: AxiBench, expected: Fault) -> None:
-    found = Fault(await bench.read("fault"))
+    found = Fault(await bench.registers.read("fault"))
     require(found == expected, f"fault is {found!r}, expected {expected!r}")
-    await bench.write("fault", int(expected))
-    require(await bench.read("fault") == 0, "fault was not cleared by ones")
+    await bench.registers.write("fault", int(expected))
+    require(await bench.registers.read("fault") == 0, "fault was not cleared by ones")
 
 
 async def equality(bench: AxiBench) -> None:
     """Play random bursts and corners with reads and writes between them, as the model does."""
     config, rng = bench.config, bench.rng
-    held = bench.model.weights.copy()
     vectors = _vectors(bench, 24)
     vectors += [v for case in corners(config).values() for v in case[:3]]
     resident = config.memory == "resident"
@@ -50,68 +50,90 @@ async def equality(bench: AxiBench) -> None:
             base = rng.randrange(config.depth)
             count = rng.randint(1, config.depth - base)
             await bench.read_weights(base, count)
-            if bench.updates is None:
-                low, high = config.weight.min, config.weight.max
-                words = np.array([rng.randint(low, high) for _ in range(count)])
-                await bench.write_weights(base, words)
+            low, high = config.weight.min, config.weight.max
+            words = np.array([rng.randint(low, high) for _ in range(count)])
+            await bench.write_weights(base, words)
         if rng.random() < 0.6:
             await bench.report()
     if resident:
         await bench.read_weights(0, config.depth)
         await bench.read_weights(config.depth - 1, 2)  # refused: nothing comes
     await bench.finish()
-    if bench.updates is not None:
-        _check_updates(bench, held)
-    faults = Fault(await bench.read("fault"))
+    faults = Fault(await bench.registers.read("fault"))
     require(not faults & ~Fault.REFUSED, f"{faults!r} after packets of the right length")
-    await bench.write("fault", int(faults))
-    await bench.write("error", EVERYTHING)
+    await bench.registers.write("fault", int(faults))
+    await bench.registers.write("error", EVERYTHING)
 
 
-def _check_updates(bench: AxiBench, held: np.ndarray) -> None:
-    """Apply the rows that were sent to the weights of before: they must be those of after."""
+async def back_pressure(bench: AxiBench) -> None:
+    """Let all queues fill up, from either end; what they held back comes, and in order.
+
+    In all four turns queues are full at another place, and with rows that differ from those that
+    would overwrite them.
+    """
+    rows = min(9, bench.config.rows)
+    for _ in range(4):
+        await _held_updates(bench)
+        await bench.burst(_long(bench, rows))
+        await bench.finish()
+        if bench.config.memory == "resident":
+            await _held_rows(bench)
+            await bench.read_weights(0, rows * bench.config.lanes)
+        await bench.finish()
+    await _reports_wait(bench)
+    await _reports_wait(bench)  # after an odd number of them
+
+
+async def _held_updates(bench: AxiBench) -> None:
+    """Send packets before their bursts, and then take nothing that comes of these."""
     config = bench.config
-    rows = held.reshape(-1, config.lanes)
-    require(bool(bench.updates and bench.updates.packets), "no updated row was sent")
-    for packet in bench.updates.packets if bench.updates else ():
-        for beat in packet.beats:
-            row = beat["user"] & ((1 << layout.row_bits(config)) - 1)
-            mask = beat["user"] >> layout.row_bits(config)
-            words = bench.unpack([beat["data"]])[0]
-            for lane in range(config.lanes):
-                if mask >> lane & 1:
-                    rows[row, lane] = words[lane]
-    require(np.array_equal(held, bench.model.weights), "updated rows do not give the weights")
+    vectors = [_long(bench, config.rows - n, n * config.lanes) for n in (0, 1, 3)]
+    for vector in vectors:
+        bench.send(vector)
+    await bench.clocks(100)
+    require(not int(bench.dut.s_axis_gradients_tready.value), "gradients of no burst are taken")
+    bench.hold(back=True)
+    for vector in vectors:
+        await bench.command(ShellOperation.UPDATE, vector.command)
+    await bench.clocks(200)
+    bench.hold(back=False)
+    await bench.finish()
 
 
-async def register_rules(bench: AxiBench) -> None:
-    """Check identity, errors of addresses, strobes, and what can be written and what cannot."""
-    for name, value in registers.identity(bench.config).items():
-        await bench.write(name, ~value & EVERYTHING)
-        require(await bench.read(name) == value, f"register {name} is not {value:#x}")
-    mapped = {register.address for register in TABLE.values()}
-    for word in range(AXI_BYTES // 4):
-        got, error = await bench.access(4 * word)
-        require(error == (word not in mapped), f"address {4 * word:#x} was answered wrongly")
-        require(not error or got == 0, f"address {4 * word:#x} has no register and reads {got:#x}")
-    unmapped = next(w for w in range(AXI_BYTES // 4) if w not in mapped)
-    require(await bench.write_bytes(4 * unmapped, bytes(4)), "a write to no register was OKAY")
+async def _held_rows(bench: AxiBench) -> None:
+    """Read rows and take none, while packets wait to be written."""
+    config = bench.config
+    bench.hold(back=True)
+    for first in (0, 2 * config.lanes):
+        await bench.read_weights(first, config.depth - first)
+    for first in (0, 5 * config.lanes):
+        size = config.depth - first
+        words = np.array([bench.rng.getrandbits(config.weight.width - 1) for _ in range(size)])
+        await bench.write_weights(first, words)
+    await bench.clocks(200)
+    require(not int(bench.dut.s_axis_weights_tready.value), "weights of no command are taken")
+    ended = await bench.registers.read_field("state", "reports")
+    require(ended <= 1, f"{ended} commands ended while nobody took rows")
+    bench.hold(back=False)
+    await bench.finish()
 
-    count = 4 * TABLE["count"].address
-    await bench.write("count", 0x11223344)
-    await bench.write_bytes(count + 1, b"\xaa")
-    require(await bench.read("count") == 0x1122AA44, "a strobe of one byte wrote others")
-    await bench.write_bytes(count + 2, b"\xbb\xcc")
-    require(await bench.read("count") == 0xCCBBAA44, "strobes of two bytes wrote others")
-    start = 4 * TABLE["control"].address
-    await bench.write_bytes(start + 1, b"\xff\xff\xff")  # not the byte that holds the start bit
-    require(await bench.read("fault") == 0, "a strobe that leaves out the start bit started")
+
+async def _reports_wait(bench: AxiBench) -> None:
+    """Leave reports until there is no room for more: those that wait are counted, none is lost."""
+    room = 16
+    for number in range(1, room + 6):
+        words = np.ones(number, int)
+        await bench.burst(update(0, words, rate=0, resolution=bench.config.max_resolution))
+        await bench.clocks(100)
+        waiting = await bench.registers.read_field("state", "reports")
+        require(waiting == min(number, room), f"{waiting} of {number} reports wait")
+    await bench.finish()
 
 
 async def command_rules(bench: AxiBench) -> None:
     """Start commands that do not fit, too many of them, and ones that are refused."""
     config = bench.config
-    await bench.write("interrupt_enable", 0b100)
+    await bench.registers.write("interrupt_enable", 0b100)
     require(not int(bench.dut.irq.value), "an interrupt without a reason")
     await bench.command(ShellOperation.UPDATE, Command(Operation.UPDATE, 0, 1 << 31, 0, 0))
     require(bool(int(bench.dut.irq.value)), "no interrupt for a fault")
@@ -126,10 +148,14 @@ async def command_rules(bench: AxiBench) -> None:
     vector = _long(bench, 1)
     await bench.command(ShellOperation.UPDATE, vector.command)
     started = 1
-    while await bench.read_field("state", "room"):
-        await bench.write("control", 1)
+    rooms = []
+    while room := await bench.registers.read_field("state", "room"):
+        rooms.append(room)
+        await bench.registers.write("control", 1)
         started += 1
-    await bench.write("control", 1)
+        await bench.clocks(40)
+    require(rooms == [8] * (len(rooms) - 7) + [*range(7, 0, -1)], f"room was {rooms}")
+    await bench.registers.write("control", 1)
     await _clear_faults(bench, Fault.OVERRUN)
     for _ in range(started):
         bench.send(vector)
@@ -143,25 +169,25 @@ async def command_rules(bench: AxiBench) -> None:
     await bench.burst(vector)
     await bench.finish()
     await _clear_faults(bench, Fault.REFUSED)
-    require(await bench.read_field("error", "refusal") == 2, "the unit has no error")
-    await bench.write("error", 2)
-    require(await bench.read("error") == 0, "the unit's error was not cleared")
+    require(await bench.registers.read_field("error", "refusal") == 2, "the unit has no error")
+    await bench.registers.write("error", 2)
+    require(await bench.registers.read("error") == 0, "the unit's error was not cleared")
     await _interrupts(bench, vector)
 
 
 async def _interrupts(bench: AxiBench, vector: Vector) -> None:
     """See the interrupt at the end of a burst and while a report waits."""
-    await bench.write("interrupt", 1)
-    await bench.write("interrupt_enable", 0b001)
+    await bench.registers.write("interrupt", 1)
+    await bench.registers.write("interrupt_enable", 0b001)
     await bench.clocks(20)
     require(not int(bench.dut.irq.value), "done before anything was started")
     await bench.burst(vector)
     await bench.until(lambda: bool(int(bench.dut.irq.value)), "for the interrupt")
-    require(await bench.read("interrupt") == 0b011, "not done, or no report")
-    await bench.write("interrupt", 1)
+    require(await bench.registers.read("interrupt") == 0b011, "not done, or no report")
+    await bench.registers.write("interrupt", 1)
     await bench.clocks(20)
     require(not int(bench.dut.irq.value), "the interrupt stays when it was cleared")
-    await bench.write("interrupt_enable", 0b010)
+    await bench.registers.write("interrupt_enable", 0b010)
     await bench.clocks(20)
     require(bool(int(bench.dut.irq.value)), "no interrupt for a report that waits")
     await bench.finish()
@@ -209,12 +235,13 @@ async def wrong_lengths(bench: AxiBench) -> None:
 
 async def _refused_packets(bench: AxiBench) -> None:
     """See that a refused command takes its packet all the same."""
-    count = 2 * bench.config.lanes
+    longest = next(1 << f.width for f in layout.command(bench.config) if f.name == "count") - 1
     start = bench.config.depth - bench.config.lanes
-    words = np.ones(count, np.int64)
-    await bench.burst(update(start, words, rate=0, resolution=0))
-    if bench.config.memory == "resident":
-        await bench.write_weights(start, words)
+    for count in (2 * bench.config.lanes, longest):
+        words = np.ones(count, np.int64)
+        await bench.burst(update(start, words, rate=0, resolution=0))
+        if bench.config.memory == "resident":
+            await bench.write_weights(start, words)
     await bench.burst(_long(bench, 2))
     await bench.finish()
     await _clear_faults(bench, Fault.REFUSED)
@@ -243,7 +270,8 @@ async def padding(bench: AxiBench) -> None:
 
 
 def _expect(bench: AxiBench, vector: Vector) -> Expected:
-    return Expected(bench.model.execute(vector.command, vector.gradients), gradients=1)
+    beats = bench.config.beats(vector.command.base, vector.command.count)
+    return Expected(bench.execute(vector.command, vector.gradients), gradients=beats)
 
 
 async def back_to_back(bench: AxiBench) -> None:
@@ -269,10 +297,12 @@ async def resets(bench: AxiBench) -> None:
     """Reset in the middle of bursts, from the register and from the bus."""
     config = bench.config
     for number in range(4):
-        before = bench.model.weights.copy()
         vector = _long(bench, config.rows)
-        await bench.write("interrupt_enable", 0b111)
-        for _ in range(2):
+        await bench.registers.write("interrupt_enable", 0b111)
+        await bench.burst(vector)
+        await bench.registers.poll("state", 0xFF0000, "for a report that is lost in the reset")
+        before = bench.model.weights.copy()
+        for _ in range(10):  # more than the unit and the parts before it take
             await bench.command(ShellOperation.UPDATE, vector.command)
         bench.send(vector)
         bench.send(vector, gradients=config.rows - 1)
@@ -294,14 +324,32 @@ async def resets(bench: AxiBench) -> None:
         for checker in bench.streams:
             checker.restart()
         await _after_reset(bench, before, vector)
+    await _reset_between_packets(bench)
+
+
+async def _reset_between_packets(bench: AxiBench) -> None:
+    """Reset while the first beat of a packet waits: the packet has not begun, so it is whole."""
+    config = bench.config
+    if config.memory == "streamed" or bench.case.unit_period is None:
+        return
+    vector = _long(bench, config.rows)
+    held = 16  # beats on the way to the unit
+    bench.send_raw(to_bytes(np.zeros(held * config.lanes, np.int64), config.gradient.width))
+    bench.send_raw(to_bytes(vector.gradients, config.gradient.width))
+    await bench.clocks(100)
+    require(not bench.gradients.partial, "a beat was taken for which there is no room")
+    await bench.soft_reset()
+    bench.expected.append(_expect(bench, vector))
+    await bench.command(ShellOperation.UPDATE, vector.command)
+    await bench.finish()
 
 
 async def _after_reset(bench: AxiBench, before: np.ndarray, vector: Vector) -> None:
     """Check registers, and that each weight has one of the values that it may have."""
     config = bench.config
     for name in ("fault", "interrupt", "interrupt_enable", "count", "error", "beats"):
-        require(await bench.read(name) == 0, f"register {name} is not zero after a reset")
-    require(await bench.read("state") == 8 << 8, "state is not idle after a reset")
+        require(await bench.registers.read(name) == 0, f"register {name} is not zero after a reset")
+    require(await bench.registers.read("state") == 8 << 8, "state is not idle after a reset")
     if config.memory == "resident":
         once = bench.once(before, vector)
         twice = bench.once(once, vector)
@@ -329,9 +377,12 @@ async def accesses_in_bursts(bench: AxiBench) -> None:
         await bench.burst(_long(bench, rows), gradients=rows)
     for _ in range(4):
         magic = registers.identity(bench.config)["magic"]
-        require(await bench.read("magic") == magic, "the magic number changed in a burst")
-        await bench.write("rate", 3)
-        require(await bench.read("rate") == 3, "a command register cannot be written in a burst")
+        require(await bench.registers.read("magic") == magic, "the magic number changed in a burst")
+        await bench.registers.write("rate", 3)
+        require(
+            await bench.registers.read("rate") == 3,
+            "a command register cannot be written in a burst",
+        )
     bench.forget_operands()
     await bench.finish()
 
@@ -344,5 +395,7 @@ SCENARIOS: dict[str, Callable[[AxiBench], Awaitable[None]]] = {
     "padding": padding,
     "back_to_back": back_to_back,
     "accesses_in_bursts": accesses_in_bursts,
+    "accesses_at_once": accesses_at_once,
+    "back_pressure": back_pressure,
     "resets": resets,
 }

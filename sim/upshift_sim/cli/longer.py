@@ -44,13 +44,14 @@ def faults(options: argparse.Namespace) -> int:
 
 
 def mutants(options: argparse.Namespace) -> int:
-    """Break the unit in many ways and return 1 if the benches notice too few of them."""
+    """Break the unit, or its shell, in many ways; return 1 if the benches notice too few."""
     from upshift_sim.mutation import campaign
 
     config = unit_options.from_options(options)
     with progress() as bar:
         task = bar.add_task("mutants", total=None)
-        for state in campaign.campaign(config, options.mutants, seed=options.seed):
+        axi = options.shell is not None
+        for state in campaign.campaign(config, options.mutants, seed=options.seed, axi=axi):
             judged = len(state.verdicts)
             open_proofs = len(state.having(campaign.SURVIVED))
             bar.update(
@@ -63,7 +64,7 @@ def mutants(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(result, indent=2))
     else:
-        print(f"unit {config.to_json()}, seed {options.seed}")
+        print(f"{'shell of ' if axi else ''}unit {config.to_json()}, seed {options.seed}")
         for name, row in result["modules"].items():
             counts = ", ".join(f"{n} {what}" for what, n in row.items() if n)
             print(f"  {name:<40} {counts}")

@@ -30,6 +30,7 @@ examples:
   upshift verify --device serial:///dev/ttyUSB0 --board ulx3s_25f --json
   upshift verify --faults 10000              damage frames on the way to a compiled board
   upshift verify --mutants 100               would the benches notice a broken unit?
+  upshift verify --mutants 100 --shell axi   a broken AXI shell?
   upshift verify --random 20 --seed 3        20 random configurations
   upshift verify --sweep 0:13 4:6            all pairs of 16-bit words, at two rates and resolutions
 """
@@ -66,6 +67,11 @@ def add_parser(commands: Any) -> None:
         "--mutants", type=int, metavar="N", help="break N bits of the netlist, one at a time"
     )
     instead.add_argument(
+        "--shell",
+        choices=["axi"],
+        help="with --mutants: break what is around the unit, not the unit",
+    )
+    instead.add_argument(
         "--random", type=int, metavar="N", help="build, lint and run N random configurations"
     )
     instead.add_argument(
@@ -91,6 +97,8 @@ def run(options: argparse.Namespace) -> int:
     given = [name for name in instead if getattr(options, name) is not None]
     if len(given) > 1:
         raise ValueError(f"--{given[0]} and --{given[1]} are not allowed together")
+    if options.shell and options.mutants is None:
+        raise ValueError("--shell is for --mutants")
     if given:
         return instead[given[0]](options)
     return _climb(options)

@@ -11,23 +11,21 @@ import inspect
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import upshift
 from upshift.config import UnitConfig
 from upshift_hw import yosys
-from upshift_sim import bench, compiled, pins
-from upshift_sim.mutation import equivalence, netlist
+from upshift_sim import axi_bench, bench, compiled, pins
+from upshift_sim.formal.btor import Design
+from upshift_sim.mutation import equivalence, netlist, shell
 from upshift_sim.mutation.netlist import Mutant
 from upshift_sim.mutation.suite import Suite
-
-BATCH = 50
-"""Mutants compiled into one netlist: more of them make it slower, fewer make more to compile."""
 
 ENOUGH = 0.95
 """Score from which the benches are said to be good enough."""
@@ -37,7 +35,7 @@ EQUIVALENT, SURVIVED = "equivalent", ""
 
 @dataclass
 class Campaign:
-    """What became of the mutants of one unit.
+    """What became of the mutants of one unit, or of its shell.
 
     Attributes
     ----------
@@ -73,8 +71,73 @@ class Campaign:
         return self.killed / counted if counted else 1.0
 
 
-def campaign(config: UnitConfig, count: int, *, seed: int) -> Iterator[Campaign]:
-    """Judge mutants of a unit, and yield what is known after each batch.
+class _Benches(Protocol):
+    """What judges mutants."""
+
+    def failures(self, mutants: list[Mutant]) -> Iterator[str]: ...
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is mutated, and how its mutants are judged.
+
+    Attributes
+    ----------
+    sound : str
+        Netlist.
+    among : str
+        Which modules are mutated, as a selection of Yosys.
+    suite : _Benches
+    batch : int
+        Mutants compiled into one netlist: more of them make it slower, fewer make more to compile.
+    judges, provers : tuple of modules
+        Those on which verdicts of benches, and those of proofs, depend.
+    transitions : callable
+        Makes a transition system of the netlist, or of that with one mutant.
+    clocks : int
+        Of the induction.
+    """
+
+    sound: str
+    among: str
+    suite: _Benches
+    batch: int
+    judges: tuple[ModuleType, ...]
+    provers: tuple[ModuleType, ...]
+    transitions: Callable[..., Design]
+    clocks: int
+
+
+def _unit(config: UnitConfig, seed: int) -> _Subject:
+    sound = netlist.sound(config)
+    return _Subject(
+        sound,
+        among="*",
+        suite=Suite(config, sound, seed),
+        batch=50,
+        judges=(upshift, bench, pins),
+        provers=(equivalence,),
+        transitions=equivalence.transitions,
+        clocks=equivalence.CLOCKS,
+    )
+
+
+def _shell(config: UnitConfig, seed: int) -> _Subject:
+    sound = shell.sound(config)
+    return _Subject(
+        sound,
+        among=shell.MODULES,
+        suite=shell.ShellSuite(config, sound, seed),
+        batch=200,
+        judges=(upshift, axi_bench, shell),
+        provers=(equivalence, shell),
+        transitions=shell.transitions,
+        clocks=shell.CLOCKS,
+    )
+
+
+def campaign(config: UnitConfig, count: int, *, seed: int, axi: bool = False) -> Iterator[Campaign]:
+    """Judge mutants of a unit, and yield what is known after each of them.
 
     Parameters
     ----------
@@ -82,37 +145,42 @@ def campaign(config: UnitConfig, count: int, *, seed: int) -> Iterator[Campaign]
     count : int
         Mutants to choose, evenly over all modules.
     seed : int
+    axi : bool
+        Of its AXI shell instead, without the unit.
     """
-    sound = netlist.sound(config)
-    state = Campaign(config, seed, netlist.mutants(sound, count, seed))
-    benches = _Cache("benches", sound, config.digest, str(seed), *_sources(upshift, bench, pins))
-    suite = Suite(config, sound, seed)
-    for batch in _batches(state.mutants):
+    subject = (_shell if axi else _unit)(config, seed)
+    sound, suite = subject.sound, subject.suite
+    state = Campaign(config, seed, netlist.mutants(sound, count, seed, among=subject.among))
+    judges = _sources(*subject.judges)
+    benches = _Cache("benches", sound, config.digest, str(seed), *judges)
+    fresh = []
+    for mutant in state.mutants:
+        if mutant.arguments in benches.known:
+            state.verdicts[mutant.arguments] = benches.known[mutant.arguments]
+        else:
+            fresh.append(mutant)
+    yield state
+    for start in range(0, len(fresh), subject.batch):
+        batch = fresh[start : start + subject.batch]
         clock = time.perf_counter()
-        fresh = [mutant for mutant in batch if mutant.arguments not in benches.known]
-        if fresh:
-            for mutant, failure in zip(fresh, suite.failures(fresh), strict=True):
-                benches.known[mutant.arguments] = failure
+        for mutant, failure in zip(batch, suite.failures(batch), strict=True):
+            state.verdicts[mutant.arguments] = benches.known[mutant.arguments] = failure
             benches.save()
             state.seconds += time.perf_counter() - clock
-        state.verdicts |= {m.arguments: benches.known[m.arguments] for m in batch}
-        yield state
-    proofs = _Cache("proofs", sound, *_sources(equivalence))
-    origin = equivalence.transitions(sound)
+            clock = time.perf_counter()
+            yield state
+    proofs = _Cache("proofs", sound, *_sources(*subject.provers))
+    origin = subject.transitions(sound)
     for mutant in state.having(SURVIVED):
         clock = time.perf_counter()
         if mutant.arguments not in proofs.known:
-            shown = equivalence.equivalent(origin, equivalence.transitions(sound, mutant))
+            changed = subject.transitions(sound, mutant)
+            shown = equivalence.equivalent(origin, changed, clocks=subject.clocks)
             proofs.known[mutant.arguments] = EQUIVALENT if shown else SURVIVED
             proofs.save()
             state.seconds += time.perf_counter() - clock
         state.verdicts[mutant.arguments] = proofs.known[mutant.arguments]
         yield state
-
-
-def _batches(mutants: list[Mutant]) -> Iterator[list[Mutant]]:
-    for start in range(0, len(mutants), BATCH):
-        yield mutants[start : start + BATCH]
 
 
 def _sources(*modules: ModuleType) -> Iterable[str]:

@@ -21,7 +21,7 @@ _SELECT_BITS = 16
 # Constants, duplicates and bits that nobody looks at would give mutants without any effect.
 # Weights that nobody has written are unknown, so the initial ones go.
 _PREPARE = (
-    f"read_rtlil unit.il; hierarchy -top {export.TOP}; delete t:$meminit*; proc; opt_expr; "
+    "read_rtlil unit.il; hierarchy -top {top}; delete t:$meminit*; proc; opt_expr; "
     "opt_merge; opt_dff -simple-dffe; opt_clean; wreduce; opt_expr; opt_clean; "
     "write_rtlil sound.il"
 )
@@ -47,10 +47,22 @@ class Mutant:
 
 def sound(config: UnitConfig) -> str:
     """Return the RTLIL of a unit as the mutants' common origin."""
-    return run_yosys(_PREPARE, {"unit.il": export.to_rtlil(config)}, "sound.il")
+    return prepared(export.to_rtlil(config), export.TOP)
 
 
-def mutants(netlist: str, count: int, seed: int) -> list[Mutant]:
+def prepared(rtlil: str, top: str) -> str:
+    """Return a design without what would give mutants that have no effect.
+
+    Parameters
+    ----------
+    rtlil : str
+    top : str
+        Its top module.
+    """
+    return run_yosys(_PREPARE.format(top=top), {"unit.il": rtlil}, "sound.il")
+
+
+def mutants(netlist: str, count: int, seed: int, *, among: str = "*") -> list[Mutant]:
     """Return mutants sampled evenly over modules, cells, pins and bits.
 
     Clock pins are left out: a unit whose registers have different clocks is another circuit.
@@ -58,18 +70,21 @@ def mutants(netlist: str, count: int, seed: int) -> list[Mutant]:
     Parameters
     ----------
     netlist : str
-        From `sound`.
+        From `prepared`.
     count : int
         1 to 65,535. A small netlist may have fewer.
     seed : int
+    among : str
+        A selection of Yosys; all by default.
     """
     if not 1 <= count < 1 << _SELECT_BITS:
         raise ValueError(f"{count} mutants are not allowed: 1 to {(1 << _SELECT_BITS) - 1}")
     spare = count // 10 + 10  # for those of clock pins
-    script = f"read_rtlil sound.il; mutate -list {count + spare} -seed {seed} -o list.ys"
-    lines = run_yosys(script, {"sound.il": netlist}, "list.ys").splitlines()
+    choice = f"mutate -list {count + spare} -seed {seed} -o list.ys {among}"
+    files = {"sound.il": netlist}
+    lines = run_yosys(f"read_rtlil sound.il; {choice}", files, "list.ys").splitlines()
     found = [Mutant(line.removeprefix("mutate ")) for line in lines]
-    return [mutant for mutant in found if mutant.argument("port") != "CLK"][:count]
+    return [m for m in found if not m.argument("port").lower().endswith("clk")][:count]
 
 
 def with_mutants(netlist: str, some: list[Mutant]) -> str:

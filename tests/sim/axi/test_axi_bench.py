@@ -6,7 +6,7 @@ from upshift.config import UnitConfig
 from upshift.formats import Fixed, bfloat16
 from upshift_hw import export
 from upshift_sim.axi_bench import runner
-from upshift_sim.axi_bench.checkers import ChannelChecker, LiteChecker, ProtocolError
+from upshift_sim.axi_bench.checkers import PATIENCE, ChannelChecker, LiteChecker, ProtocolError
 from upshift_sim.axi_bench.scenarios import SCENARIOS
 from upshift_sim.bench.runner import BenchError
 
@@ -167,6 +167,19 @@ def test_a_response_before_its_cause_is_noticed(channels, message):
         else:
             checker.sample(reset=0)
         pins.set(**{f"s_axi_{channel}valid": 0})
+
+
+@pytest.mark.parametrize("ready", [0, 1])
+def test_an_access_without_an_answer_is_noticed(ready):
+    pins = Pins()
+    checker = LiteChecker(pins, "s_axi")
+    pins.set(s_axi_arvalid=1, s_axi_arready=ready)
+    checker.sample(reset=0)
+    pins.set(s_axi_arvalid=1 - ready)
+    for _ in range(PATIENCE - 1 + ready):
+        checker.sample(reset=0)
+    with pytest.raises(ProtocolError, match="not answered"):
+        checker.sample(reset=0)
 
 
 def test_a_response_that_is_neither_okay_nor_slverr_is_noticed():
