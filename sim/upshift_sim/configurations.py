@@ -79,7 +79,7 @@ def draw(rng: random.Random) -> UnitConfig:
         max_rate=rng.choice((0, 1, 15, 31, rng.randint(0, 63), 63)),
         memory=memory,
         updates=memory == "resident" and rng.random() < 0.5,
-        pipeline=rng.randint(4, 8),
+        pipeline=rng.randint(4, 9),
     )
 
 

@@ -32,7 +32,7 @@ examples:
   upshift verify --mutants 100               would the benches notice a broken unit?
   upshift verify --mutants 100 --shell axi   a broken AXI shell?
   upshift verify --random 20 --seed 3        20 random configurations
-  upshift verify --sweep 0:13 4:6            all pairs of 16-bit words, at two rates and resolutions
+  upshift verify --sweep 0:12 4:6            all pairs of 16-bit words, at two rates and resolutions
 """
 
 

@@ -203,6 +203,7 @@ def _counting() -> Iterator[Proof]:
         "Counters are exact, but for events of the last clocks, also when they wrap around.",
         partial(counters.counting, 4, 4),
         "bounded",
+        quick=True,
     )
 
 
@@ -227,7 +228,7 @@ def _control() -> Iterator[Proof]:
     units["bfloat16"] = _variant(gradient=bfloat16)
     quick = {("streamed", "rows")} | {
         (f"pipeline {_DEFAULT.pipeline}", name)
-        for name in ("memory", "reports", "room", "progress", "counters")
+        for name in ("beats", "memory", "reports", "room", "progress", "counters")
     }
     for unit, config in units.items():
         streamed = config.memory == "streamed"

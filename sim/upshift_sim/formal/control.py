@@ -74,7 +74,8 @@ class Control:
             claims.drive(f"{name}_payload", stream.payload)
         for name, stream in self.outputs.items():
             claims.drive(f"{name}_ready", stream.ready)
-        claims.drive("address", unit.bus.address)
+        for name in ("address", "write_enable", "write_data"):
+            claims.drive(name, getattr(unit.bus, name))
         self._follow()
 
     def count(self, event: Any, name: str) -> Any:
@@ -363,29 +364,36 @@ def progress(config: UnitConfig) -> Claims:
     claims, m, datapath = control.claims, control.m, control.datapath
     calm = claims.free(1, "calm")
     claims.assume("calm lasts", ~claims.past(calm, 1) | calm)
-    for name, stream in control.inputs.items():
+    for name, each in control.inputs.items():
         offers = name in ("i_gradients", "i_weights")
-        claims.assume(f"{name} is calm", ~calm | (stream.valid == int(offers)))
-    for name, stream in control.outputs.items():
-        claims.assume(f"{name} is taken", ~calm | stream.ready)
+        claims.assume(f"{name} is calm", ~calm | (each.valid == int(offers)))
+    for name, each in control.outputs.items():
+        claims.assume(f"{name} is taken", ~calm | each.ready)
     beats_due = named(claims, control.taken != control.entered, "beats_due")
-    report = control.passes("o_report")
-    reports_due = named(claims, control.taken != control.count(report, "reported"), "reports_due")
+    passes = control.passes("o_report")
+    reports_due = named(claims, control.taken != control.count(passes, "reported"), "reports_due")
     awaited = {
         "beat": beats_due & ~datapath.valid,
-        "report": ~beats_due & reports_due & ~report,
+        "report": ~beats_due & reports_due & ~passes,
         "rest": ~reports_due & control.parts["registers"].busy,
     }
-    # A command is looked at before its first beat, and a report waits for what was counted.
+    if config.memory == "streamed":
+        rows_due = control.count(control.passes("i_weights"), "rows_taken") != control.count(
+            control.passes("o_weights"), "rows_given"
+        )
+        awaited["row"] = ~beats_due & rows_due & ~control.passes("o_weights")
+    # A report waits until its last beat has gone all the way and was counted, ten clocks at most.
     longest = datapath.latency + 10
     waits = {}
     for name, waiting in awaited.items():
         waits[name] = clocks = Signal(range(longest + 2), name=f"for_{name}")
         m.d.sync += clocks.eq(Mux(calm & waiting, clocks + (clocks <= longest), 0))
         claims.claim(f"{name} comes", clocks <= longest)
-    claims.clocks += longest - datapath.latency  # it becomes calm before that
-    # As many clocks lie between beats of one row.
-    claims.cover("waits for a beat", waits["beat"] == control.parts["sequencer"].distance - 1)
+    # After 2P + 4 clocks, in which anything may happen, there is time for the longest wait.
+    claims.clocks += longest - datapath.latency
+    if config.memory == "resident":
+        # A beat that waits for one before it comes a distance later.
+        claims.cover("waits for a beat", waits["beat"] == control.parts["sequencer"].distance - 1)
     claims.cover("waits for a report", waits["report"] == datapath.latency)
     claims.cover("two commands in line", calm & (control.taken - control.entered == 2))
     claims.cover("all is done", calm & (control.taken == 2) & ~reports_due)
