@@ -95,12 +95,14 @@ fabric: .venv/.dev
 
 # Interrupted, they continue.
 experiments: .venv/.dev
+	status=0; \
 	for name in $$($(BIN)/upshift experiment --list | cut -d ' ' -f 1); do \
-	    $(BIN)/upshift experiment $$name -j $(JOBS) || exit 1; \
+	    $(BIN)/upshift experiment $$name -j $(JOBS) || status=1; \
 	    mkdir -p docs/results/experiments/$$name; \
 	    cp build/experiments/$$name/*.csv build/experiments/$$name/*.svg \
-	        build/experiments/$$name/result.json docs/results/experiments/$$name/ || exit 1; \
-	done
+	        build/experiments/$$name/result.json docs/results/experiments/$$name/ || status=1; \
+	done; \
+	exit $$status
 
 docs: .venv/.dev
 	$(BIN)/python docs/generate.py

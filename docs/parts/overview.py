@@ -6,7 +6,8 @@ from collections import defaultdict
 
 from parts.convergence import form, summary
 from upshift.experiments import statistics
-from upshift.experiments.table1_report import ENDPOINTS, word
+from upshift.experiments.experiment import Summary
+from upshift.experiments.table1_report import ENDPOINTS, interval, word
 from upshift.experiments.table1_summary import LARGEST
 
 
@@ -53,7 +54,6 @@ def minima() -> str:
     return "\n".join(lines) + f"\n\n{form(full, 'global', '')}\n"
 
 
-def _effect(found: dict[str, object]) -> str:
-    """Return a mean difference in points, its 95 % interval, and what that shows."""
-    mean = found["mean"]
-    return f"{mean['mean']:+.2f} ({mean['low']:+.2f} to {mean['high']:+.2f}), {word(found)}"
+def _effect(found: Summary) -> str:
+    """Return a mean difference in points with its deviation and interval, and what that shows."""
+    return f"{interval(found['mean'])}, {word(found)}"
