@@ -115,7 +115,8 @@ def pipelines() -> str:
     for point in campaign.load(POINTS):
         unit = {"pipeline": 5} | point["configuration"]
         standard = {"lanes": 4, "weight": "16.12", "gradient": "16.12", "depth": 4096}
-        if standard.items() <= unit.items() and "memory" not in unit and point["seed"] == 1:
+        other = unit.keys() & {"memory", "updates"}
+        if standard.items() <= unit.items() and not other and point["seed"] == 1:
             rows.append((point["part"], unit["pipeline"], point))
     lines = [
         "| part | pipeline | MHz | logic cells | registers |",
