@@ -162,12 +162,12 @@ def _measure(name: str, cell: Cell) -> tuple[Cell, list[Row], float]:
     # More threads would only wait for those of the other processes, and change the order of sums.
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    clock = time.perf_counter()
+    clock = time.process_time()
     try:
         rows = experiments.find(name).measure(cell)
     finally:
         torch.set_num_threads(before)
-    return cell, rows, time.perf_counter() - clock
+    return cell, rows, time.process_time() - clock
 
 
 def _write(

@@ -240,7 +240,14 @@ def _arm_summary(arm: str, rate: int, runs: list[list[Row]]) -> Summary:
         "changed": None
         if ends[0]["changed"] is None
         else sum(end["changed"] for end in ends) / len(ends),
+        "changed_at_limit": max(map(_changed_at_limit, runs)),
     }
+
+
+def _changed_at_limit(run: list[Row]) -> float:
+    """Return the largest share that quantization moved in a step that began at the limit."""
+    at_limit = [row["changed"] or 0.0 for row in run if row["q"] == LIMIT]
+    return max(at_limit[1:], default=0.0)  # the first of them was on its way there
 
 
 def _raises_measured(runs: list[list[Row]]) -> Summary:
