@@ -9,19 +9,20 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
 import upshift
+import upshift_sim
 from upshift.config import UnitConfig
 from upshift_hw import yosys
-from upshift_sim import axi_bench, bench, compiled, pins
+from upshift_sim import compiled
 from upshift_sim.formal.btor import Design
 from upshift_sim.mutation import equivalence, netlist, shell
 from upshift_sim.mutation.netlist import Mutant
@@ -90,8 +91,6 @@ class _Subject:
     suite : _Benches
     batch : int
         Mutants compiled into one netlist: more of them make it slower, fewer make more to compile.
-    judges, provers : tuple of modules
-        Those on which verdicts of benches, and those of proofs, depend.
     transitions : callable
         Makes a transition system of the netlist, or of that with one mutant.
     clocks : int
@@ -102,8 +101,6 @@ class _Subject:
     among: str
     suite: _Benches
     batch: int
-    judges: tuple[ModuleType, ...]
-    provers: tuple[ModuleType, ...]
     transitions: Callable[..., Design]
     clocks: int
 
@@ -115,8 +112,6 @@ def _unit(config: UnitConfig, seed: int) -> _Subject:
         among="*",
         suite=Suite(config, sound, seed),
         batch=50,
-        judges=(upshift, bench, pins),
-        provers=(equivalence,),
         transitions=equivalence.transitions,
         clocks=equivalence.CLOCKS,
     )
@@ -129,8 +124,6 @@ def _shell(config: UnitConfig, seed: int) -> _Subject:
         among=shell.MODULES,
         suite=shell.ShellSuite(config, sound, seed),
         batch=200,
-        judges=(upshift, axi_bench, shell),
-        provers=(equivalence, shell),
         transitions=shell.transitions,
         clocks=shell.CLOCKS,
     )
@@ -151,7 +144,7 @@ def campaign(config: UnitConfig, count: int, *, seed: int, axi: bool = False) ->
     subject = (_shell if axi else _unit)(config, seed)
     sound, suite = subject.sound, subject.suite
     state = Campaign(config, seed, netlist.mutants(sound, count, seed, among=subject.among))
-    judges = _sources(*subject.judges)
+    judges = _sources()
     benches = _Cache("benches", sound, config.digest, str(seed), *judges)
     fresh = []
     for mutant in state.mutants:
@@ -169,7 +162,7 @@ def campaign(config: UnitConfig, count: int, *, seed: int, axi: bool = False) ->
             state.seconds += time.perf_counter() - clock
             clock = time.perf_counter()
             yield state
-    proofs = _Cache("proofs", sound, *_sources(*subject.provers))
+    proofs = _Cache("proofs", sound, *judges)
     origin = subject.transitions(sound)
     for mutant in state.having(SURVIVED):
         clock = time.perf_counter()
@@ -183,12 +176,15 @@ def campaign(config: UnitConfig, count: int, *, seed: int, axi: bool = False) ->
         yield state
 
 
-def _sources(*modules: ModuleType) -> Iterable[str]:
-    """Return the text of modules, and of all that lie directly in packages."""
-    for module in modules:
-        path = Path(inspect.getfile(module))
-        found = sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]
-        yield from (file.read_text() for file in found)
+def _sources() -> list[str]:
+    """Return the text of the packages that benches and proofs are made of."""
+    paths = (
+        path
+        for package in (upshift, upshift_sim)
+        for path in sorted(Path(inspect.getfile(package)).parent.rglob("*"))
+        if path.suffix in (".py", ".cpp", ".h")
+    )
+    return [path.read_text() for path in paths]
 
 
 class _Cache:
@@ -234,7 +230,7 @@ def modules(state: Campaign) -> dict[str, dict[str, int]]:
         lambda: {"mutants": 0, "killed": 0, "equivalent": 0, "survived": 0}
     )
     for mutant in state.mutants:
-        row = counts[mutant.argument("module").rstrip("0123456789")]
+        row = counts[re.sub(r"\d+(?=\.|$)", "", mutant.argument("module"))]
         verdict = state.verdicts.get(mutant.arguments)
         name = {EQUIVALENT: "equivalent", SURVIVED: "survived"}.get(verdict or "", "killed")
         row["mutants"] += 1
