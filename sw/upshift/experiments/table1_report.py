@@ -255,7 +255,7 @@ def name_means(axes: Axes, names: Sequence[str]) -> None:
 def _draw_losses(rows: Sequence[Row]) -> str:
     from upshift.experiments.plots import COLOURS, drawing
 
-    tests = [row for row in rows if row["part"] == "test" and row["weights"] == "float32"]
+    tests = [row for row in rows if row["part"] == "test"]
     rates = sorted({row["rate"] for row in tests})
     shown = sorted({rates[0], rates[len(rates) // 2], rates[-1]})
     panels = [
@@ -264,19 +264,27 @@ def _draw_losses(rows: Sequence[Row]) -> str:
         for loss in ("train_loss", "loss")
     ]
     policies = list(dict.fromkeys(row["policy"] for row in tests))
+    arms = dict.fromkeys((row["policy"], row["weights"]) for row in tests)
     with drawing(len(panels), len(shown), height=1.7 * len(panels), sharex=True) as drawn:
         for line, (optimizer, loss) in zip(drawn.axes, panels, strict=True):
             for axes, rate in zip(line, shown, strict=True):
-                for policy, colour in zip(policies, COLOURS, strict=False):
-                    which = (optimizer, policy, rate)
+                for policy, weights in arms:
+                    which = (optimizer, policy, weights, rate)
                     curve: dict[int, list[float]] = defaultdict(list)
                     for row in tests:
-                        if (row["optimizer"], row["policy"], row["rate"]) == which:
+                        names = ("optimizer", "policy", "weights", "rate")
+                        if tuple(row[name] for name in names) == which:
                             curve[row["epoch"]].append(row[loss])
                     middle = [float(np.median(values)) for values in curve.values()]
                     finite = [value if math.isfinite(value) else math.nan for value in middle]
                     axes.plot(
-                        [*curve], finite, label=policy, color=colour, marker=".", linewidth=0.9
+                        [*curve],
+                        finite,
+                        label=f"{policy}, {weights}",
+                        color=COLOURS[policies.index(policy) % len(COLOURS)],
+                        linestyle="-" if weights == "float32" else "--",
+                        marker=".",
+                        linewidth=0.9,
                     )
                 axes.set_yscale("log")
                 axes.set_title(f"{optimizer}, 2^-{rate}", fontsize=8)
