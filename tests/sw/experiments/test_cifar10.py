@@ -129,6 +129,8 @@ class _Evil:
         (pickle.dumps(_Evil(), 2), "it asks for __builtin__.print"),
         (b"garbage", "cannot be read"),
         (pickle.dumps({}, 2), "cannot be read"),
+        (pickle.dumps({b"data": [1], b"labels": ["zero"]}, 2), "cannot be read"),
+        (b"\x80\x02h\x07.", "cannot be read"),
         (Batch(np.zeros((2, 3072), np.uint8), [0]).pickled(), "and 1 labels"),
         (Batch(np.zeros((1, 3071), np.uint8), [0]).pickled(), r"shape \(1, 3071\)"),
         (Batch(np.zeros((1, 3072), np.uint8), [10]).pickled(), "has a label 10: 0 to 9"),
