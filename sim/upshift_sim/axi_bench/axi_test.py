@@ -34,6 +34,8 @@ async def axi_unit(dut: SimHandleBase) -> None:
         for name in case.scenarios or SCENARIOS:
             await SCENARIOS[name](bench)
         await bench.finish()
+        if {*(case.scenarios or SCENARIOS)} == {*SCENARIOS}:
+            bench.coverage.check()
         outcome["error"] = None
     except BaseException as error:
         outcome["error"] = f"in {name}, clock {bench.clock}: {bench.broken or error!r}"

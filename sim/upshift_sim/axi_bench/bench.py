@@ -31,10 +31,12 @@ from upshift.reference import Command, Unit
 from upshift.registers import ShellOperation
 from upshift.vectors import Vector, beats
 from upshift.words import from_bytes, to_bytes, word_bytes
+from upshift_sim.axi_bench import bins
 from upshift_sim.axi_bench.access import PATIENCE, TABLE, MismatchError, Registers, require
 from upshift_sim.axi_bench.case import AxiCase
 from upshift_sim.axi_bench.checkers import LiteChecker, ProtocolError, StreamChecker
 from upshift_sim.axi_bench.expected import Expected
+from upshift_sim.bench.coverage import Coverage
 
 
 class AxiBench:
@@ -59,6 +61,8 @@ class AxiBench:
     registers : Registers
     gradients : StreamChecker
         Watches the gradients.
+    coverage : Coverage
+        What has been met.
     broken : AssertionError or None
         The rule that was broken, or that it takes too long.
     """
@@ -72,6 +76,7 @@ class AxiBench:
         self.rows_expected: deque[Raw] = deque()
         self.updates_expected: deque[list[tuple[int, dict[int, int]]]] = deque()
         self.clock = self.commands = self.reports = self.rows = 0
+        self.coverage = Coverage(bins.required(config))
         self.dut = dut
         self.broken: AssertionError | None = None
         self._operands: dict[str, int] = {}
@@ -210,6 +215,7 @@ class AxiBench:
         self._operands = operands
         await self.registers.write("control", 1)
         self.commands += 1
+        self.coverage.hit(bins.operation(operation))
 
     async def burst(
         self, vector: Vector, *, gradients: int | None = None, weights: int | None = None

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 
 from upshift import layout, registers
-from upshift.formats import Fixed
 from upshift.layout import Operation
 from upshift.reference import Command
 from upshift.registers import Fault, ShellOperation
 from upshift.vectors import Vector, corners, random_vectors, update
 from upshift.words import to_bytes, word_bytes
+from upshift_sim.axi_bench import bins
 from upshift_sim.axi_bench.access import EVERYTHING, require
 from upshift_sim.axi_bench.bench import AxiBench
 from upshift_sim.axi_bench.expected import Expected
@@ -34,6 +34,8 @@ def _long(bench: AxiBench, rows: int, base: int = 0) -> Vector:
 async def _clear_faults(bench: AxiBench, expected: Fault) -> None:
     found = Fault(await bench.registers.read("fault"))
     require(found == expected, f"fault is {found!r}, expected {expected!r}")
+    for name in bins.faults(found):
+        bench.coverage.hit(name)
     await bench.registers.write("fault", int(expected))
     require(await bench.registers.read("fault") == 0, "fault was not cleared by ones")
 
@@ -252,7 +254,7 @@ async def padding(bench: AxiBench) -> None:
     config = bench.config
     width = config.gradient.width
     size = word_bytes(width)
-    if not isinstance(config.gradient, Fixed) or 8 * size == width or config.memory == "streamed":
+    if not bins.padded(config):
         return
     vector = _long(bench, 1, base=1 % config.lanes)
     await bench.burst(vector)
@@ -272,6 +274,21 @@ async def padding(bench: AxiBench) -> None:
 def _expect(bench: AxiBench, vector: Vector) -> Expected:
     beats = bench.config.beats(vector.command.base, vector.command.count)
     return Expected(bench.execute(vector.command, vector.gradients), gradients=beats)
+
+
+async def floor(bench: AxiBench) -> None:
+    """Raise the floor: bursts below it are refused, packet and all, until a reset."""
+    top = bench.config.max_resolution
+    words = np.ones(bench.config.lanes, np.int64)
+    below, at = (update(0, words, rate=0, resolution=q) for q in (max(0, top - 1), top))
+    await bench.burst(Vector(Command(Operation.RAISE, 0, 0, 0, top), np.zeros(0, np.int64)))
+    await bench.burst(below)
+    await bench.burst(at)
+    await bench.finish()
+    await _clear_faults(bench, Fault.REFUSED if top else Fault(0))
+    await bench.soft_reset()
+    await bench.burst(below)
+    await bench.finish()
 
 
 async def back_to_back(bench: AxiBench) -> None:
@@ -319,8 +336,10 @@ async def resets(bench: AxiBench) -> None:
         await bench.until(running, "for a burst to reset in")
         if number % 2:
             await bench.bus_reset(bench.rng.randint(1, 4))
+            bench.coverage.hit(bins.BUS_RESET)
         else:
             await bench.soft_reset()
+            bench.coverage.hit(bins.SOFT_RESET)
         for checker in bench.streams:
             checker.restart()
         await _after_reset(bench, before, vector)
@@ -393,6 +412,7 @@ SCENARIOS: dict[str, Callable[[AxiBench], Awaitable[None]]] = {
     "command_rules": command_rules,
     "wrong_lengths": wrong_lengths,
     "padding": padding,
+    "floor": floor,
     "back_to_back": back_to_back,
     "accesses_in_bursts": accesses_in_bursts,
     "accesses_at_once": accesses_at_once,
