@@ -6,19 +6,10 @@ import json
 import math
 from pathlib import Path
 
-from upshift import experiments
-from upshift.experiments import campaign
-from upshift.experiments.experiment import Summary
+from parts.experiments import origin, summary
 from upshift.resolution import Band
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-
-
-def summary(name: str) -> tuple[Summary, bool]:
-    """Return what the kept rows of an experiment come to, and whether they are the full ones."""
-    experiment = experiments.find(name)
-    rows, result = campaign.load(experiment, RESULTS / "experiments" / name)
-    return experiment.summarize(rows), result["form"] == "full"
 
 
 def assumptions() -> str:
@@ -53,7 +44,7 @@ def assumptions() -> str:
         "the same, where at most one in a hundred moves": variance(0, 0.01),
     }
     lines += [f"| {what} | {' | '.join(found)} |" for what, found in rows.items()]
-    return "\n".join(lines) + f"\n\n{form(full, 'whiteness')}\n"
+    return "\n".join(lines) + f"\n\n{origin(full, 'whiteness')}\n"
 
 
 def waits() -> str:
@@ -87,7 +78,7 @@ def minima() -> str:
         cell = f"{share:.0%} ({low:.0%} to {high:.0%})"
         methods.setdefault(each["method"], {})[each["counting"]] = cell
     lines += [f"| {method} | {' | '.join(cells.values())} |" for method, cells in methods.items()]
-    return "\n".join(lines) + f"\n\n{form(full, 'global')}\n"
+    return "\n".join(lines) + f"\n\n{origin(full, 'global')}\n"
 
 
 def costs() -> str:
@@ -111,9 +102,3 @@ def costs() -> str:
         lines.append(f"| {name} | {1e3 * row['seconds']:.1f} | {row['extra_bytes']:.1f} |")
     machine = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
     return "\n".join(lines) + f"\n\nRun by `upshift bench --optim`: {machine}.\n"
-
-
-def form(full: bool, name: str, folder: str = "experiments/") -> str:
-    """Return where numbers come from; the folder is that of the experiments, from the page."""
-    quick = "" if full else " Only its quick form was run: it shows how, not what."
-    return f"From the rows of [{name}]({folder}{name}.md).{quick}"

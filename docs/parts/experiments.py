@@ -7,6 +7,7 @@ from pathlib import Path
 
 from upshift import experiments
 from upshift.experiments import campaign, table
+from upshift.experiments.experiment import Summary
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "experiments"
 
@@ -37,3 +38,16 @@ def part(name: str, results: Path = RESULTS) -> str:
         f"[result.json](../results/experiments/{name}/result.json).\n"
     )
     return "\n".join([experiment.report(summary), *images, made, files])
+
+
+def summary(name: str, results: Path = RESULTS) -> tuple[Summary, bool]:
+    """Return what the kept rows of an experiment come to, and whether they are the full ones."""
+    experiment = experiments.find(name)
+    rows, result = campaign.load(experiment, results / name)
+    return experiment.summarize(rows), result["form"] == "full"
+
+
+def origin(full: bool, name: str, folder: str = "experiments/") -> str:
+    """Return where numbers come from; the folder is that of the experiments, from the page."""
+    quick = "" if full else " Only its quick form was run: it shows how, not what."
+    return f"From the rows of [{name}]({folder}{name}.md).{quick}"

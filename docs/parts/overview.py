@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from parts.convergence import form, summary
+from parts.experiments import origin, summary
 from upshift.experiments import statistics
 from upshift.experiments.experiment import Summary
-from upshift.experiments.table1_report import ENDPOINTS, interval, word
+from upshift.experiments.table1_report import ENDPOINTS, arm_name, interval, word
 from upshift.experiments.table1_summary import LARGEST
 
 
@@ -18,9 +18,8 @@ def accuracy() -> str:
     lines = [f"| | {' | '.join(titles)} |", f"|---|{'---|' * len(titles)}"]
     for each in found["comparisons"]:
         cells = [_effect(each[name]) for name in ENDPOINTS]
-        arm = f"Qt{each['optimizer']}, {each['policy']}, {each['weights']}"
-        lines.append(f"| {arm} | {' | '.join(cells)} |")
-    return "\n".join(lines) + f"\n\n{form(full, 'table1', '')}\n"
+        lines.append(f"| {arm_name(each)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + f"\n\n{origin(full, 'table1', '')}\n"
 
 
 def causes() -> str:
@@ -33,7 +32,7 @@ def causes() -> str:
         for each in kind["comparisons"]:
             cells[each["arm"]].append(_effect(each["accuracy"]))
     lines += [f"| {arm} | {' | '.join(effects)} |" for arm, effects in cells.items()]
-    return "\n".join(lines) + f"\n\n{form(full, 'ablation', '')}\n"
+    return "\n".join(lines) + f"\n\n{origin(full, 'ablation', '')}\n"
 
 
 def minima() -> str:
@@ -51,7 +50,7 @@ def minima() -> str:
     for (method, counting), by_name in others.items():
         cells = " | ".join(", ".join(by_name[name]) for name in names)
         lines.append(f"| {method} | {counting} | {cells} |")
-    return "\n".join(lines) + f"\n\n{form(full, 'global', '')}\n"
+    return "\n".join(lines) + f"\n\n{origin(full, 'global', '')}\n"
 
 
 def _effect(found: Summary) -> str:

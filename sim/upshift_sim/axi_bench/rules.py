@@ -39,10 +39,8 @@ async def register_rules(bench: AxiBench) -> None:
             f"byte {byte} is not written alone",
         )
     await _writable_bits(bench)
-    start = 4 * TABLE["control"].address
-    await bench.registers.write_bytes(
-        start + 1, b"\xff\xff\xff"
-    )  # not the byte that holds the start bit
+    start = 4 * TABLE["control"].address  # in its first byte is the start bit
+    await bench.registers.write_bytes(start + 1, b"\xff\xff\xff")
     require(
         await bench.registers.read("fault") == 0, "a strobe that leaves out the start bit started"
     )

@@ -48,7 +48,7 @@ def report(summary: Summary) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _name(each: Summary) -> str:
+def arm_name(each: Summary) -> str:
     """Return what an arm is called."""
     optimizer, policy, weights = (str(each[name]) for name in ("optimizer", "policy", "weights"))
     return optimizer if policy == PLAIN else f"Qt{optimizer}, {policy}, {weights}"
@@ -65,7 +65,7 @@ def _grid(summary: Summary, show: Callable[[Summary], str]) -> Iterator[str]:
     yield f"|---|{'---:|' * len(summary['rates'])}"
     found: dict[str, list[str]] = defaultdict(list)
     for cell in summary["cells"]:
-        found[_name(cell)].append(show(cell))
+        found[arm_name(cell)].append(show(cell))
     for name, cells in found.items():
         yield f"| {name} | {' | '.join(cells)} |"
 
@@ -99,7 +99,7 @@ def _comparisons(summary: Summary) -> Iterator[str]:
     yield "|---|---:|---:|---:|---:|"
     for each in summary["comparisons"]:
         cells = [interval(each[name]["mean"]) for name in (*ENDPOINTS, "loss")]
-        yield f"| {_name(each)} | {' | '.join(cells)} |"
+        yield f"| {arm_name(each)} | {' | '.join(cells)} |"
     yield ""
     yield (
         "What that shows, p in brackets; first that of Student's test of the difference, then "
@@ -111,7 +111,7 @@ def _comparisons(summary: Summary) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for each in summary["comparisons"]:
         cells = [f"{word(each[name])} ({p_values(each[name])})" for name in (*ENDPOINTS, "loss")]
-        yield f"| {_name(each)} | {' | '.join(cells)} |"
+        yield f"| {arm_name(each)} | {' | '.join(cells)} |"
 
 
 def p_values(found: Summary) -> str:
@@ -139,14 +139,14 @@ def _tuned(summary: Summary) -> Iterator[str]:
         low, high = each["q"]
         accuracy = f"{each['tuned']['mean']:.2f} ± {each['tuned']['deviation']:.2f}"
         q = f"{low}" if low == high else f"{low} to {high}"
-        yield f"| {_name(each)} | {accuracy} | {each['chosen']} | {q} |"
+        yield f"| {arm_name(each)} | {accuracy} | {each['chosen']} | {q} |"
 
 
 def _verdict(summary: Summary) -> Iterator[str]:
     for name, where in _titles(summary).items():
         words: dict[str, list[str]] = defaultdict(list)
         for each in summary["comparisons"]:
-            words[word(each[name])].append(_name(each))
+            words[word(each[name])].append(arm_name(each))
         total = len(summary["comparisons"])
         yield f"Over {where}, of {total} quantized arms against their plain ones:"
         yield ""
@@ -200,7 +200,7 @@ def _draw_accuracy(summary: Summary) -> str:
                     [cell["rate"] + 0.06 * (number - len(lines) / 2) for cell in cells],
                     [cell["accuracy"]["mean"] for cell in cells],
                     [cell["accuracy"]["deviation"] for cell in cells],
-                    label=_name(cells[0]),
+                    label=arm_name(cells[0]),
                     color=COLOURS[number % len(COLOURS)],
                     marker=MARKS[number % len(MARKS)],
                     markersize=3.5,
@@ -221,7 +221,7 @@ def _draw_differences(summary: Summary) -> str:
     with drawing(1, len(titles), height=0.9 + 0.22 * len(compared), sharey=True) as drawn:
         for axes, (endpoint, title) in zip(drawn.axes[0], titles.items(), strict=True):
             draw_means(axes, [each[endpoint]["mean"] for each in compared], title)
-        name_means(drawn.axes[0, 0], [_name(each) for each in compared])
+        name_means(drawn.axes[0, 0], [arm_name(each) for each in compared])
     return drawn.svg
 
 
