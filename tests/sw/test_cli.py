@@ -172,3 +172,23 @@ def test_options_override_the_configuration_file(tmp_path):
     assert unit_options.from_options(options) == UnitConfig(
         lanes=2, weight=Fixed(16, 12), max_rate=9
     )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--sweep", "0:12", "--lanes", "4"],
+        ["--random", "2", "--weight", "16.12"],
+        ["--faults", "5", "--config", "unit.json"],
+        ["--device", "virtual", "--max-rate", "15"],
+    ],
+)
+def test_a_check_with_its_own_unit_takes_no_other(arguments, capsys):
+    assert cli.main(["verify", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert f"{arguments[-2]} is not allowed with {arguments[0]}" in error
+
+
+def test_shells_are_broken_by_mutants_only(capsys):
+    assert cli.main(["verify", "--shell", "axi"]) == 2
+    assert "--shell is for --mutants" in capsys.readouterr().err

@@ -99,6 +99,9 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--{given[0]} and --{given[1]} are not allowed together")
     if options.shell and options.mutants is None:
         raise ValueError("--shell is for --mutants")
+    described = unit_options.given(options)
+    if described and given and given != ["mutants"]:
+        raise ValueError(f"{described[0]} is not allowed with --{given[0]}, which has its own unit")
     if given:
         return instead[given[0]](options)
     return _climb(options)

@@ -8,6 +8,8 @@ from typing import get_args
 
 from upshift.config import Holding, UnitConfig
 
+_FIELDS = ("lanes", "weight", "gradient", "depth", "max_rate", "memory", "updates", "pipeline")
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a unit to a parser."""
@@ -41,16 +43,13 @@ def from_options(options: argparse.Namespace) -> UnitConfig:
     values = {}
     if options.config is not None:
         values = UnitConfig.read_mapping(options.config.read_text())
-    for name in (
-        "lanes",
-        "weight",
-        "gradient",
-        "depth",
-        "max_rate",
-        "memory",
-        "updates",
-        "pipeline",
-    ):
+    for name in _FIELDS:
         if getattr(options, name) is not None:
             values[name] = getattr(options, name)
     return UnitConfig.from_mapping(values)
+
+
+def given(options: argparse.Namespace) -> list[str]:
+    """Return the options of a unit that were given, as they are typed."""
+    names = [name for name in ("config", *_FIELDS) if getattr(options, name) is not None]
+    return ["--" + name.replace("_", "-") for name in names]
