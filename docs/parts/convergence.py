@@ -39,6 +39,7 @@ def assumptions() -> str:
 
     rows = {
         "uniform over a grid step": shares("uneven"),
+        "independent of the step": shares("dependent"),
         "white: no memory from step to step": shares("coloured"),
         "variance 1/(12 Q_p^2), as a multiple, where most steps move": variance(0.5, 1),
         "the same, where at most one in a hundred moves": variance(0, 0.01),

@@ -1,8 +1,9 @@
 """The error of quantization on real iterates, and what a window of it looks like.
 
 An error is given in grid steps, ``u = 2^q (Q(s) - s)`` for a step s, and lies in (-1/2, 1/2]. The
-hypothesis of the theory is that u is uniform, has no mean, and is white: independent from one step
-to the next. Each number here is made so that it says the same for a long and for a short window.
+hypothesis of the theory is that u is uniform, has no mean, is independent of the step s, and is
+white: independent from one step to the next. Each number here is made so that it says the same for
+a long and for a short window.
 """
 
 from __future__ import annotations
@@ -78,6 +79,15 @@ def variance(error: Series) -> float:
     return 12 * float(np.mean(error**2)) if error.size else 0.0
 
 
+def correlation(error: Series, signal: Series) -> float | None:
+    """Return the correlation of errors with what is quantized, about zero; None without any.
+
+    Where steps vanish, the error is the step with its sign turned, and this is -1.
+    """
+    power = math.sqrt(float((error**2).sum()) * float((signal**2).sum()))
+    return float((error * signal).sum()) / power if power else None
+
+
 def flatness(error: Series) -> float | None:
     """Return the flatness of the mean spectrum over the elements; 1 if white.
 
@@ -104,5 +114,4 @@ def autocorrelation_moved(errors: Errors, lag: int) -> float | None:
     """Return the same over pairs of steps of which both moved the weight; None without any."""
     both = errors.moved[:-lag] & errors.moved[lag:]
     early, late = errors.error[:-lag][both], errors.error[lag:][both]
-    power = math.sqrt(float((early**2).sum()) * float((late**2).sum()))
-    return float((early * late).sum()) / power if power else None
+    return correlation(early, late)

@@ -56,6 +56,16 @@ COLUMNS = (
     Column("effect_moved", float, "w of the steps that moved", low=0, optional=True),
     Column("variance", float, "mean square, uniform = 1", low=0, high=3.1, optional=True),
     Column("variance_moved", float, "that of steps that moved", low=0, high=3.1, optional=True),
+    Column("mean", float, "of the errors, grid steps", low=-0.5, high=0.5, optional=True),
+    Column(
+        "step",
+        float,
+        "correlation of error and step, about zero",
+        low=-1.1,
+        high=1.1,
+        optional=True,
+    ),
+    Column("step_moved", float, "that of steps that moved", low=-1.1, high=1.1, optional=True),
     Column("flatness", float, "of the spectrum over time, white = 1", low=0, optional=True),
     *(
         Column(f"lag{lag}", float, f"autocorrelation at lag {lag}", low=-2, high=2, optional=True)
@@ -192,6 +202,7 @@ def _errors(observed: Sequence[Observed]) -> Errors:
 
 def _window(found: Errors) -> Row:
     everything, moved = found.error, found.error[found.moved]
+    steps = found.signal[found.moved]
     counts = errors.histogram(everything)
     return {
         "moved": float(found.moved.mean()),
@@ -201,6 +212,9 @@ def _window(found: Errors) -> Row:
         "effect_moved": errors.effect(errors.histogram(moved)) if moved.size else None,
         "variance": errors.variance(everything),
         "variance_moved": errors.variance(moved) if moved.size else None,
+        "mean": float(everything.mean()),
+        "step": errors.correlation(everything, found.signal),
+        "step_moved": errors.correlation(moved, steps),
         "flatness": errors.flatness(everything),
         **{f"lag{lag}": errors.autocorrelation(everything, lag) for lag in LAGS},
         "lag1_moved": errors.autocorrelation_moved(found, 1),
@@ -211,8 +225,8 @@ def _window(found: Errors) -> Row:
 # -- what the rows say ----------------------------------------------------------------------------
 
 _NUMBERS = (
-    "moved", "silent", "effect", "effect_moved", "variance", "variance_moved", "flatness",
-    *(f"lag{lag}" for lag in LAGS), "lag1_moved", "signal",
+    "moved", "silent", "effect", "effect_moved", "variance", "variance_moved", "mean",
+    "step", "step_moved", "flatness", *(f"lag{lag}" for lag in LAGS), "lag1_moved", "signal",
 )  # fmt: skip
 
 
@@ -255,8 +269,14 @@ def _mean(windows: list[Row]) -> Summary:
     return found | {
         "rejected": float(np.mean([row["chi_square"] > critical for row in windows])),
         "uneven": float(np.mean([row["effect"] > UNEVEN for row in windows])),
+        "dependent": float(np.mean([_dependent(row) for row in windows])),
         "coloured": float(np.mean([_coloured(row) for row in windows])),
     }
+
+
+def _dependent(row: Row) -> bool:
+    """Return whether errors depend on the steps; where there are none, they do not."""
+    return row["step"] is not None and abs(row["step"]) > CORRELATED
 
 
 def _coloured(row: Row) -> bool:
@@ -277,6 +297,8 @@ def expect(summary: Summary) -> list[str]:
         wrong.append("errors in the dead zone look uniform")
     if not fine["effect"][0] < dead["effect"][0] / 2:
         wrong.append("errors on a fine grid are no more uniform than in the dead zone")
+    if not dead["step"][0] < -0.9 < fine["step"][0]:
+        wrong.append("in the dead zone errors are not the steps with their signs turned")
     if not dead["lag1"][0] > fine["lag1"][0]:
         wrong.append("errors in the dead zone are no more correlated than on a fine grid")
     return wrong

@@ -44,6 +44,16 @@ def test_errors_in_the_dead_zone_look_like_none(rng):
     assert errors.variance(dead) < 0.01
 
 
+def test_errors_that_are_the_steps_themselves_are_told_from_noise(rng):
+    steps = rng.normal(0, 1, (64, 500))
+    (dead, none), (fine, moved) = errors.quantize(steps / 100, 3), errors.quantize(steps, 8)
+    assert not none.any()
+    assert moved.mean() > 0.9
+    assert errors.correlation(dead, steps) == pytest.approx(-1)
+    assert errors.correlation(fine, steps) == pytest.approx(0, abs=0.02)
+    assert errors.correlation(dead * 0, steps) is None
+
+
 def test_the_effect_does_not_depend_on_the_number_of_errors(rng):
     few, many = (
         errors.effect(errors.histogram(rng.uniform(-0.4, 0.5, n))) for n in (4000, 400_000)
@@ -127,10 +137,12 @@ def test_rows_are_windows_and_histograms():
 
 
 def summary(dead, fine):
-    arm = {"optimizer": "SGD", "lag1": [0.5, 0.1]}
+    arm = {"optimizer": "SGD", "lag1": [0.5, 0.1], "step": [-1.0, 0.0]}
     return {
         "arms": [
-            arm | {"rate": 1, "policy": "Constant(16)", "effect": [fine, 0.1], "lag1": [0.0, 0.1]},
+            arm
+            | {"rate": 1, "policy": "Constant(16)", "effect": [fine, 0.1]}
+            | {"lag1": [0.0, 0.1], "step": [-0.1, 0.0]},
             arm | {"rate": 7, "policy": "Band, no vanish", "effect": [dead, 0.1]},
         ]
     }
