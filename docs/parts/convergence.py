@@ -26,7 +26,7 @@ def assumptions() -> str:
             found.append(f"not in {share:.0%} of {windows} windows")
         return found
 
-    def variance(low: float, high: float) -> list[str]:
+    def mean(name: str, low: float, high: float) -> list[str]:
         found = []
         for optimizer in ("SGD", "Adam"):
             some = [
@@ -34,15 +34,17 @@ def assumptions() -> str:
                 for each in whiteness["moved"]
                 if (each["optimizer"], each["from"], each["to"]) == (optimizer, low, high)
             ]
-            found.append(f"{some[0]['variance'][0]:.2f}" if some and some[0]["variance"] else "")
+            found.append(f"{some[0][name][0]:.2f}" if some and some[0][name] else "")
         return found
 
     rows = {
         "uniform over a grid step": shares("uneven"),
         "independent of the step": shares("dependent"),
         "white: no memory from step to step": shares("coloured"),
-        "variance 1/(12 Q_p^2), as a multiple, where most steps move": variance(0.5, 1),
-        "the same, where at most one in a hundred moves": variance(0, 0.01),
+        "no correlation with the step, where most steps move": mean("step", 0.5, 1),
+        "no correlation, where at most one in a hundred moves": mean("step", 0, 0.01),
+        "variance 1/(12 Q_p^2), as a multiple, where most steps move": mean("variance", 0.5, 1),
+        "variance, where at most one in a hundred moves": mean("variance", 0, 0.01),
     }
     lines += [f"| {what} | {' | '.join(found)} |" for what, found in rows.items()]
     return "\n".join(lines) + f"\n\n{origin(full, 'whiteness')}\n"
