@@ -22,8 +22,9 @@ from torch.utils.dlpack import from_dlpack
 
 from upshift.optim._direction import Direction, Work, scalars
 
-_PIECE = 1 << 17
-"""Elements for each thread of a piece: fewer cost more calls, more leave a second-level cache."""
+_PIECE, _LONGEST = 1 << 18, 1 << 19
+"""Elements of a piece for each thread, and in all: fewer cost more calls, and the temporaries of
+more are so large that the allocator has them from the system, new for each operation."""
 
 WORDS = {torch.float32: (torch.int32, -(2**31)), torch.float64: (torch.int64, -(2**63))}
 """The integers that have the words of floats, and the sign's."""
@@ -73,7 +74,7 @@ def grid(lr: float, resolution: int, like: Tensor, reach: float = 0.0) -> Grid:
 
 def piece() -> int:
     """Return the elements of a piece, few enough for float32 to count."""
-    return _PIECE * min(torch.get_num_threads(), 64)
+    return min(_PIECE * torch.get_num_threads(), _LONGEST)
 
 
 def run(direction: Direction, work: Work, numbers: Grid, code: Code | None) -> Tally | None:
