@@ -68,6 +68,10 @@ def _weight(timing: int) -> tuple[str, str]:
     return "--placer-heap-timingweight", str(timing)
 
 
+_MAPPING = "scratchpad -copy abc9.script.flow2 abc9.script"
+"""A longer one of the mapper's own sequences: logic of the same depth in fewer tables."""
+
+
 def _ecp5(name: str, grade: int, resources: tuple[int, int]) -> Part:
     return Part(
         name=f"ecp5-{name}f-{grade}",
@@ -76,7 +80,7 @@ def _ecp5(name: str, grade: int, resources: tuple[int, int]) -> Part:
         device=f"LFE5U-{name}F",
         package="CABGA381",
         grade=str(grade),
-        synthesis="synth_ecp5 -nodsp",
+        synthesis=f"{_MAPPING}; synth_ecp5 -nodsp",
         options=(
             *(f"--{name}k", "--package", "CABGA381", "--speed", str(grade)),
             "--lpf-allow-unconstrained",

@@ -82,8 +82,8 @@ def _verdict(target: Target, judged: dict[str, Any]) -> str:
 
 
 def _tables(cells: dict[str, int]) -> int:
-    """Return the look-up tables of logic and of carry cells, each of which has two on the ECP5."""
-    return cells["LUT"] + 2 * cells["carry"]
+    """Return the look-up tables of logic, of carry cells and of distributed RAM on the ECP5."""
+    return cells["LUT"] + 2 * cells["carry"] + 4 * cells.get("distributed RAM", 0)
 
 
 def line(judged: dict[str, Any]) -> str:
