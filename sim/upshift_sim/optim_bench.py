@@ -97,9 +97,11 @@ class ShortSGD:
         grid = _pass.grid(RATE, resolution, g)._replace(down=2.0 ** (SHORT.fraction - resolution))
         for words, part in zip(*(torch.split(t, _pass.piece()) for t in (raw, g)), strict=True):
             w = words.float()
-            found.append(_pass.in_place(direction, Work(w, part, (), ()), grid))
+            told = _pass.in_place(direction, Work(w, part, (), ()), grid)
+            assert told is not None
+            found.append(told)
             words.copy_(w.clamp_(SHORT.min, SHORT.max))
-        return [float(low) for low, *_ in found], [float(high) for _, high, *_ in found]
+        return [low for low, *_ in found], [high for _, high, *_ in found]
 
 
 def _torch(kind: type[torch.optim.SGD | torch.optim.Adam], options: dict[str, Any]) -> Make:

@@ -2,8 +2,8 @@
 
 The bits are those of the careful way, which computes all directions first and checks them. Here
 gradients are looked at first; what they and the state can become at most then shows that nothing
-overflows. Where compiled code steps weights on a grid by the gradient alone, not even that look is
-needed: the pass finds out on the way, and all such steps can be taken back.
+overflows. Where weights on a grid step by the gradient alone, not even that look is needed: the
+pass finds out on the way, and all such steps can be taken back.
 
 A step is taken at the resolution in force: if it vanishes and the policy raises the resolution for
 that, it has changed no weight, and the second pass is simply another step.
@@ -44,7 +44,7 @@ class Part(NamedTuple):
     code : callable, optional
         Compiled code of the pass.
     tried : bool
-        The code takes the step without knowing whether it is good.
+        The pass takes the step without knowing whether it is good.
     """
 
     items: list[Moving]
@@ -72,6 +72,7 @@ class Fused:
             unit = 2.0**-weight.fraction
             self.bounds = weight.min * unit, weight.max * unit
         self._peaks: dict[Tensor, tuple[tuple[Tensor, ...], tuple[int, ...], float]] = {}
+        self._extents: dict[Tensor, tuple[int, float]] = {}
         self._packs: dict[int, Pack] = {}
         self._scratch = Scratch()
 
@@ -129,9 +130,9 @@ class Fused:
         p, direction, length = items[0].p, items[0].direction, len(items[0].numbers)
         worth = p.numel() >= COMPILE_FROM if self.compiled is None else self.compiled
         if not worth or not 2 <= p.numel() < _compiled.LONGEST:
-            return Part(items, None, None, tried=False)
+            return Part(items, None, None, tried=tries)
         code = _compiled.code(direction, tries, p.dtype, length, torch.get_num_threads())
-        return Part(items, None, code, tried=tries and code is not None)
+        return Part(items, None, code, tried=tries)
 
     def _pack(self, items: list[Moving]) -> Pack:
         """Return the pack of some tensors, the one of the step before if they are the same."""
@@ -169,7 +170,7 @@ class Fused:
     def _single(self, part: Part, policy: Policy) -> list[Taken] | None:
         (item,) = part.items
         p, tensor, lr = item.p, item.tensor, item.lr
-        state = item.state()
+        version, state = p._version, item.state()
         work = item.work(state)
         foreseen = policy.foreseen(tensor)
         assert foreseen is not None
@@ -192,17 +193,30 @@ class Fused:
             grid = _pass.grid(lr, resolution, p)
             tally = _pass.repeat(item.direction, work, grid)
         torch.autograd.graph.increment_version(p)
-        saturated = self._saturated(work.w, tally)
+        most = tally.most
+        if most is None:
+            last, before = self._extents.get(p, (None, 0.0))
+            longest = lr * max(-tally.low, tally.high) + 2.0 * grid.down  # however it was rounded
+            most = before + longest if last == version else None
+        most, saturated = self._saturated(work.w, most)
+        self._extents[p] = p._version, most
         names = dict(zip(item.direction.names, state, strict=True))
         return [Taken(item, resolution, needed, tally.nonzero, saturated, names)]
 
-    def _saturated(self, w: Tensor, tally: _pass.Tally) -> int:
-        """Return how many weights have left their format."""
-        bounds = self.bounds
-        if bounds is None or tally.most <= bounds[1]:
-            return 0
-        parts = [_pass.outside(part, bounds) for part in torch.split(w, _pass.piece())]
-        return sum(int(torch.count_nonzero(part)) for part in parts if part is not None)
+    def _saturated(self, w: Tensor, most: float | None) -> tuple[float, int]:
+        """Return what no weight exceeds, and how many have left their format.
+
+        Weights are looked at only where it is not known that they cannot have.
+        """
+        if self.bounds is None or (most is not None and most <= self.bounds[1]):
+            return most or 0.0, 0
+        parts = torch.split(w, _pass.piece())
+        edges = [edge for part in parts for edge in torch.aminmax(part)]
+        most = max(abs(float(edge)) for edge in edges)
+        if most <= self.bounds[1]:
+            return most, 0
+        outside = (_pass.outside(part, self.bounds) for part in parts)
+        return most, sum(int(torch.count_nonzero(part)) for part in outside if part is not None)
 
     def _undo(self, taken: Taken) -> None:
         item = taken.item
