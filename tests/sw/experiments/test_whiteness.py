@@ -136,19 +136,15 @@ def test_rows_are_windows_and_histograms():
     assert {row["q"] for row in windows} == {16}
 
 
-def summary(dead, fine):
-    arm = {"optimizer": "SGD", "lag1": [0.5, 0.1], "step": [-1.0, 0.0]}
-    return {
-        "arms": [
-            arm
-            | {"rate": 1, "policy": "Constant(16)", "effect": [fine, 0.1]}
-            | {"lag1": [0.0, 0.1], "step": [-0.1, 0.0]},
-            arm | {"rate": 7, "policy": "Band, no vanish", "effect": [dead, 0.1]},
-        ]
-    }
+def summary(dead, alive, *, step=-0.9):
+    group = {"optimizer": "SGD", "effect": [dead, 0.1], "step": [step, 0.1], "lag1": [0.2, 0.1]}
+    moving = {"effect": [alive, 0.1], "step": [0.0, 0.1], "lag1": [0.0, 0.1]}
+    return {"moved": [group | {"from": 0.0, "to": 0.01}, group | moving | {"from": 0.5, "to": 1.0}]}
 
 
 def test_a_dead_zone_that_looks_like_noise_is_noticed():
     assert whiteness.expect(summary(2.0, 0.3)) == []
     assert whiteness.expect(summary(0.5, 0.1)) == ["errors in the dead zone look uniform"]
     assert len(whiteness.expect(summary(2.0, 1.9))) == 1
+    assert len(whiteness.expect(summary(2.0, 0.3, step=-0.1))) == 1
+    assert len(whiteness.expect({"moved": []})) == 1
