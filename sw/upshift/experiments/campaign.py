@@ -141,7 +141,7 @@ def _measured(
     name: str, cells: Sequence[Cell], jobs: int
 ) -> Iterator[tuple[Cell, list[Row], float]]:
     """Measure cells, and yield each as it finishes."""
-    if jobs == 1 or len(cells) == 1:
+    if jobs == 1 or len(cells) < 2:
         yield from (_measure(name, cell) for cell in cells)
         return
     # Forking a process in which torch has threads may hang.

@@ -124,7 +124,7 @@ def test_a_line_that_was_cut_short_does_not_count(squares, counting, tmp_path):
 def test_a_second_stage_sees_the_rows_of_the_first(squares, counting, tmp_path):
     go(squares, tmp_path, squares.full)
     assert counting.measured == [1.0, 2.0, 3.0, 109.0]
-    go(squares, tmp_path, squares.full)
+    go(squares, tmp_path, squares.full, jobs=2)  # nothing is missing in either
     assert counting.measured == [1.0, 2.0, 3.0, 109.0]
     rows, _ = campaign.load(squares, tmp_path)
     assert [row["x"] for row in rows] == [1.0, 2.0, 3.0, 109.0]
