@@ -211,12 +211,10 @@ class Fused:
         if self.bounds is None or (most is not None and most <= self.bounds[1]):
             return most or 0.0, 0
         parts = torch.split(w, _pass.piece())
-        edges = [edge for part in parts for edge in torch.aminmax(part)]
-        most = max(abs(float(edge)) for edge in edges)
-        if most <= self.bounds[1]:
-            return most, 0
-        outside = (_pass.outside(part, self.bounds) for part in parts)
-        return most, sum(int(torch.count_nonzero(part)) for part in outside if part is not None)
+        extents, found = zip(*(_pass.outside(part, self.bounds) for part in parts), strict=True)
+        return max(extents), sum(
+            int(torch.count_nonzero(ones)) for ones in found if ones is not None
+        )
 
     def _undo(self, taken: Taken) -> None:
         item = taken.item

@@ -129,7 +129,7 @@ class Pack:
             start = end
         torch._foreach_copy_(parameters, self._w)
         nonzero = self._counts(ones)
-        outside = _pass.outside(self.w, bounds)
+        outside = None if bounds is None else _pass.outside(self.w, bounds)[1]
         saturated = [0] * len(items) if outside is None else self._counts(outside.to(h.dtype))
         states = zip(*self._states, strict=True) if self._states else [()] * len(items)
         return [

@@ -162,14 +162,11 @@ def rounded(h: Tensor, up: float | Tensor) -> Tensor:
     return torch.mul(h, up).floor_().mul_(0.5).ceil_()
 
 
-def outside(w: Tensor, bounds: Bounds) -> Tensor | None:
-    """Return ones where weights are outside their format; None if none is."""
-    if bounds is None:
-        return None
-    low, high = torch.aminmax(w)
-    if bounds[0] <= low and high <= bounds[1]:
-        return None
-    return w.lt(bounds[0]).logical_or_(w > bounds[1])
+def outside(w: Tensor, bounds: tuple[float, float]) -> tuple[float, Tensor | None]:
+    """Return what no weight exceeds, and ones where they are outside; None if none is."""
+    low, high = map(float, torch.aminmax(w))
+    inside = bounds[0] <= low and high <= bounds[1]
+    return max(-low, high), None if inside else w.lt(bounds[0]).logical_or_(w > bounds[1])
 
 
 def limited(x: Tensor, most: Tensor) -> Tensor:
