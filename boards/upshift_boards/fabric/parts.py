@@ -69,7 +69,7 @@ def _weight(timing: int) -> tuple[str, str]:
 
 
 _MAPPING = "scratchpad -copy abc9.script.flow2 abc9.script"
-"""A longer one of the mapper's own sequences: logic of the same depth in fewer tables."""
+"""A longer one of the mapper's own sequences, which needs fewer tables."""
 
 
 def _ecp5(name: str, grade: int, resources: tuple[int, int]) -> Part:
