@@ -10,25 +10,19 @@ everything that went in.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.resources
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from upshift import layout
+from upshift import layout, native
 from upshift.config import UnitConfig
 from upshift.device import DeviceError
 from upshift.link.config import LinkConfig
 from upshift_hw import export, yosys
 
 # Without NDEBUG a masked write outside the memory, which changes nothing, would abort.
-_FLAGS = ["-std=c++17", "-O3", "-march=native", "-DNDEBUG", "-shared", "-fPIC"]
+_FLAGS = ["-std=c++17", "-O3", "-march=native", "-DNDEBUG"]
 # Narrow stores that wide loads wait for make vectors slow.
 _FLAGS += ["-fvisibility=hidden", "-fno-tree-vectorize"]
 _SCRIPT = (
@@ -41,32 +35,6 @@ _SCRIPT = (
 
 class CompilerMissingError(DeviceError):
     """There is no C++ compiler."""
-
-
-def cache_directory() -> Path:
-    """Return where compiled units are kept: ``$XDG_CACHE_HOME/upshift`` or its default."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "upshift"
-
-
-def _compiler() -> str:
-    for name in ("c++", "g++", "clang++"):
-        found = shutil.which(name)
-        if found:
-            return found
-    raise CompilerMissingError(
-        "compiled RTL needs a C++ compiler, and none of c++, g++, clang++ is on the PATH: "
-        "install one, for example with 'apt install g++'"
-    )
-
-
-def _processor() -> str:
-    """Return what ``-march=native`` depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return "".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
-    except OSError:
-        return platform.processor()
 
 
 def layout_header(config: UnitConfig) -> str:
@@ -173,8 +141,7 @@ def _build(
     harness: str, headers: dict[str, str], rtlil: Callable[[], str], *, settles: bool = False
 ) -> tuple[Path, dict[str, float]]:
     """Compile; a harness that `settles` evaluates a netlist until nothing changes any more."""
-    compiler = _compiler()
-    seconds = {}
+    seconds: dict[str, float] = {}
     clock = time.perf_counter()
 
     def end(phase: str) -> None:
@@ -183,53 +150,29 @@ def _build(
         seconds[phase] = now - clock
         clock = now
 
-    sources = {
-        "unit.il": rtlil(),
-        "harness.cpp": _text(harness),
-        "netlist.h": _text("netlist.h"),
-        **headers,
-    }
-    library = cache_directory() / f"{_key(compiler, sources)}.so"
-    end("gateware to RTLIL")
-    if library.exists():
-        return library, seconds
+    def prepare(directory: Path) -> list[str]:
+        if "feedback wires" in yosys.run(_SCRIPT, directory) and not settles:
+            raise DeviceError("the design has feedback wires: one evaluation is not a clock")
+        end("RTLIL to C++ (Yosys)")
+        return [f"-I{yosys.cxxrtl_include()}"]
 
     try:
-        library.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=library.parent) as name:
-            directory = Path(name)
-            for file, source in sources.items():
-                (directory / file).write_text(source)
-            if "feedback wires" in yosys.run(_SCRIPT, directory) and not settles:
-                raise DeviceError("the design has feedback wires: one evaluation is not a clock")
-            end("RTLIL to C++ (Yosys)")
-            _compile(compiler, directory)
-            os.replace(directory / "unit.so", library)  # atomic: two builders cannot clash
-            end("C++ to native code (compiler)")
+        native.compiler()  # a missing one is told before the gateware is made
+        sources = {
+            "unit.il": rtlil(),
+            "harness.cpp": _text(harness),
+            "netlist.h": _text("netlist.h"),
+            **headers,
+        }
+        end("gateware to RTLIL")
+        others = (_SCRIPT, yosys.version())
+        library = native.library(sources, "harness.cpp", _FLAGS, others=others, prepare=prepare)
+    except native.CompilerMissingError as error:
+        raise CompilerMissingError(f"compiled RTL {error}") from None
     except DeviceError:
         raise
     except (OSError, RuntimeError) as error:
         raise DeviceError(f"the unit could not be compiled: {error}") from error
+    if "RTLIL to C++ (Yosys)" in seconds:
+        end("C++ to native code (compiler)")
     return library, seconds
-
-
-def _key(compiler: str, sources: dict[str, str]) -> str:
-    """Return a hash of everything that decides what the library will be."""
-    version = subprocess.run(
-        [compiler, "--version"], capture_output=True, text=True, check=True
-    ).stdout
-    inputs = [*sources.values(), _SCRIPT, yosys.version(), version, *_FLAGS, _processor()]
-    return hashlib.sha256("\0".join(inputs).encode()).hexdigest()
-
-
-def _compile(compiler: str, directory: Path) -> None:
-    done = subprocess.run(
-        [compiler, *_FLAGS, f"-I{yosys.cxxrtl_include()}", "harness.cpp", "-o", "unit.so"],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        tail = "\n".join(done.stderr.splitlines()[:20])
-        raise DeviceError(f"{compiler} could not compile the unit:\n{tail}")

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from upshift.native import cache_directory
 from upshift_boards.fabric import harness, place
 from upshift_boards.fabric.place import Netlist
 from upshift_boards.fabric.targets import Setting
 from upshift_boards.tools import BuildError
-from upshift_sim.compiled import cache_directory
 
 Point = dict[str, Any]
 

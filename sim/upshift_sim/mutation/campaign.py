@@ -20,9 +20,9 @@ from typing import Any, Protocol
 
 import upshift
 import upshift_sim
+from upshift import native
 from upshift.config import UnitConfig
 from upshift_hw import yosys
-from upshift_sim import compiled
 from upshift_sim.formal.btor import Design
 from upshift_sim.mutation import equivalence, netlist, shell
 from upshift_sim.mutation.netlist import Mutant
@@ -192,7 +192,7 @@ class _Cache:
 
     def __init__(self, kind: str, *inputs: str):
         key = hashlib.sha256("\0".join([*inputs, yosys.version()]).encode()).hexdigest()
-        self._path = compiled.cache_directory() / "mutants" / f"{kind}-{key}.json"
+        self._path = native.cache_directory() / "mutants" / f"{kind}-{key}.json"
         self.known: dict[str, str] = {}
         if self._path.exists():
             self.known = json.loads(self._path.read_text())
