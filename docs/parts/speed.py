@@ -13,6 +13,7 @@ TARGETS = {
     ("SGD", "QtSGD"): 0.8,
     ("SGD", "QtSGD, no compiler"): 0.35,
     ("Adam", "QtAdam"): 0.9,
+    ("Adam", "QtAdam, nonfinite leave"): 0.9,
     ("Adam", "QtAdam, no compiler"): 0.35,
 }
 """Ratios that steps of 10 million parameters in one tensor should reach."""

@@ -149,6 +149,7 @@ def families() -> tuple[dict[str, dict[str, Make]], dict[str, str]]:
         found[family] = {
             **{f"torch {way}": _torch(kind, extra | options) for way, extra in _WAYS.items()},
             name: _ours(quantized, options),
+            f"{name}, nonfinite leave": _ours(quantized, {"nonfinite": "leave"} | options),
             f"{name}, no compiler": _ours(quantized, {"compiled": False} | options),
         }
     found["SGD"]["rule on int16 weights, no compiler"] = lambda parameters: (

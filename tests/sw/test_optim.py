@@ -317,6 +317,51 @@ def test_bad_gradients_change_nothing(kind, options):
     assert unchanged()
 
 
+@STATEFUL
+@pytest.mark.parametrize("gradient", [Fixed(16, 12), bfloat16])
+@pytest.mark.parametrize("stream", [False, True])
+def test_weights_are_left_on_a_device_as_without_one(kind, options, gradient, stream):
+    config = UnitConfig(lanes=4, depth=64, gradient=gradient)
+    bad = torch.tensor([float("nan"), float("-inf"), 1e39])
+    alone, held = network(), network()
+    for layer in (alone[2], held[2]):
+        layer.bias.register_hook(lambda g: torch.where(g > 0, g, bad))
+    with upshift.device.open("model:", config) as device:
+        both = [
+            kind(
+                model.parameters(),
+                2**-4,
+                resolution=Band(per_tensor=True),
+                weight=config.weight,
+                gradient=gradient,
+                nonfinite="leave",
+                device=where,
+                **options,
+            )
+            for model, where in ((alone, None), (held, device))
+        ]
+        for number in range(5):
+            x = torch.randn(6, 5, generator=torch.Generator().manual_seed(number))
+            for model, optimizer in zip((alone, held), both, strict=True):
+                optimizer.zero_grad()
+                loss = model(x).square().sum()
+                if stream and optimizer is both[1]:
+                    with optimizer.streaming():
+                        loss.backward()
+                else:
+                    loss.backward()
+                optimizer.step()
+        theirs = config.weight.decode(device.read(0, 39))
+    assert all(
+        torch.equal(a, b) for a, b in zip(alone.parameters(), held.parameters(), strict=True)
+    )
+    assert np.array_equal(torch.cat([p.detach().ravel() for p in held.parameters()]), theirs)
+    reports = [list(optimizer.reports.values()) for optimizer in both]
+    assert reports[0] == reports[1]
+    assert reports[0][3].nonfinite > 0 == reports[0][0].nonfinite
+    assert repr(both[0].state_dict()["state"]) == repr(both[1].state_dict()["state"])
+
+
 @BOTH
 def test_a_rate_that_is_no_power_of_two_is_refused_before_the_first_burst(kind):
     model = network()

@@ -40,7 +40,7 @@ BOTH = {
     "rate is not a number": ({"lr": float("nan")}, ValueError, "lr nan is not allowed"),
     "negative decay": ({"weight_decay": -1}, ValueError, "weight_decay -1"),
     "too wide": ({"weight": Fixed(26, 8)}, ValueError, "26 bits: up to 25 bits allowed, or 54"),
-    "nonfinite": ({"nonfinite": "ignore"}, ValueError, "'raise' or 'skip'"),
+    "nonfinite": ({"nonfinite": "ignore"}, ValueError, "'raise', 'skip' or 'leave'"),
     "mirror": ({"mirror": "often"}, ValueError, "'read' or 'model'"),
     "mirror of nothing": ({"mirror": "read"}, ValueError, "there is none"),
     "base of nothing": ({"base": 8}, ValueError, "there is none"),

@@ -40,6 +40,23 @@ class Direction(Protocol):
         """Return h, from the state after this gradient."""
 
 
+class Directed(NamedTuple):
+    """What the careful way knows of a parameter before its step.
+
+    Attributes
+    ----------
+    h : Tensor
+    entries : dict
+        What the step changes in the state.
+    left : int
+        Weights that stay as they are, h being zero there since it was not finite.
+    """
+
+    h: Tensor
+    entries: dict[str, Any]
+    left: int
+
+
 class Moving(NamedTuple):
     """A parameter and what its step is made of.
 
@@ -86,8 +103,7 @@ class Moving(NamedTuple):
     def work(self, state: tuple[Tensor, ...]) -> Work:
         """Return what a pass works on, from the state before the step."""
         assert self.p.grad is not None
-        w, g, *flat = (t.detach().view(-1) for t in (self.p, self.p.grad, *state))
-        return Work(w, g, tuple(flat), scalars(self.numbers, self.p))
+        return Work(self.p, self.p.grad, state, self.numbers)
 
 
 class Taken(NamedTuple):
@@ -100,7 +116,7 @@ class Taken(NamedTuple):
         q.
     needed : int or None
         q_min.
-    nonzero, saturated : int
+    nonzero, saturated, left : int
         Counters.
     state : dict
         Its tensors, by name.
@@ -111,27 +127,29 @@ class Taken(NamedTuple):
     needed: int | None
     nonzero: int
     saturated: int
+    left: int
     state: dict[str, Tensor]
 
     @property
     def report(self) -> UpdateReport:
         """The report of the step."""
         elements = self.item.p.numel()
-        return UpdateReport(elements, self.nonzero, self.saturated, 0, 0, self.needed)
+        return UpdateReport(elements, self.nonzero, self.saturated, self.left, 0, self.needed)
 
 
 class Work(NamedTuple):
-    """What a pass works on: tensors of one dimension and length, and scalars of the direction."""
+    """What a pass works on: contiguous tensors of one length, and scalars of the direction."""
 
     w: Tensor
     g: Tensor
     state: tuple[Tensor, ...]
-    k: tuple[Tensor, ...]
+    numbers: tuple[float, ...]
 
     def pieces(self, length: int) -> list[Work]:
-        """Return the work in pieces."""
-        tensors = zip(*(torch.split(t, length) for t in (self.w, self.g, *self.state)), strict=True)
-        return [Work(w, g, tuple(state), self.k) for w, g, *state in tensors]
+        """Return the work in pieces, of one dimension."""
+        flat = (t.detach().view(-1) for t in (self.w, self.g, *self.state))
+        tensors = zip(*(torch.split(t, length) for t in flat), strict=True)
+        return [Work(w, g, tuple(state), self.numbers) for w, g, *state in tensors]
 
 
 def scalars(values: tuple[float, ...], like: Tensor) -> tuple[Tensor, ...]:
@@ -142,10 +160,10 @@ def scalars(values: tuple[float, ...], like: Tensor) -> tuple[Tensor, ...]:
 def root(x: Tensor) -> Tensor:
     """Return the correctly rounded square root, which torch's own is not on CPUs.
 
-    Neither is eager torch's in float32 nor in float64; compiled code takes the processor's.
+    Neither is torch's in float32 nor in float64; native code takes the processor's.
     """
-    if torch.compiler.is_compiling():
-        return x.sqrt()
+    if not isinstance(x, Tensor):
+        return torch.sqrt(x)  # a symbol, which native code is made of
     if x.device.type == "cpu":
         result = torch.empty_like(x)
         np.sqrt(x.numpy(), out=result.numpy())

@@ -3,7 +3,8 @@
 The bits are those of the careful way, which computes all directions first and checks them. Here
 gradients are looked at first; what they and the state can become at most then shows that nothing
 overflows. Where weights on a grid step by the gradient alone, not even that look is needed: the
-pass finds out on the way, and all such steps can be taken back.
+pass finds out on the way, and all such steps can be taken back. Nor is it where weights may be
+left as they are, one by one.
 
 A step is taken at the resolution in force: if it vanishes and the policy raises the resolution for
 that, it has changed no weight, and the second pass is simply another step.
@@ -19,15 +20,12 @@ from torch import Tensor
 
 from upshift import equation
 from upshift.formats import Fixed
-from upshift.optim import _compiled, _pass
+from upshift.optim import _native, _pass
 from upshift.optim._direction import Moving, Taken
-from upshift.optim._pack import Pack, Scratch, divide
+from upshift.optim._pack import SMALL, Pack, Scratch, divide
 from upshift.optim._pass import Code
 from upshift.resolution import Policy, Rule
 from upshift.resolution._policy import HIGHEST
-
-COMPILE_FROM = 1 << 16
-"""Elements of the smallest tensor that is worth a call of compiled code, and its compilation."""
 
 _LARGE = 2.0**60  # squares of gradients are finite, and so are rates at any resolution
 _LARGEST = 2.0**120
@@ -41,16 +39,19 @@ class Part(NamedTuple):
     ----------
     items : list of Moving
     pack : Pack, optional
-    code : callable, optional
-        Compiled code of the pass.
+    code : Code, optional
+        Native code of the pass.
     tried : bool
         The pass takes the step without knowing whether it is good.
+    leaves : bool
+        The pass leaves weights as they are whose direction is not finite.
     """
 
     items: list[Moving]
     pack: Pack | None
     code: Code | None
     tried: bool
+    leaves: bool
 
 
 class Fused:
@@ -61,7 +62,7 @@ class Fused:
     weight : Fixed or None
         Format of the weights.
     compiled : bool or None
-        Whether to use compiled code; None for tensors that are worth it.
+        Whether to use native code; None for tensors that are worth it.
     """
 
     def __init__(self, weight: Fixed | None, compiled: bool | None):
@@ -76,19 +77,29 @@ class Fused:
         self._packs: dict[int, Pack] = {}
         self._scratch = Scratch()
 
-    def step(self, moving: list[Moving], policy: Policy) -> list[Taken] | None:
-        """Take the steps of all parameters; or change nothing and return None, to be careful."""
+    def step(self, moving: list[Moving], policy: Policy, *, leave: bool) -> list[Taken] | None:
+        """Take the steps of all parameters; or change nothing and return None, to be careful.
+
+        Parameters
+        ----------
+        moving : list of Moving
+        policy : Policy
+        leave : bool
+            Leave weights as they are whose direction is not finite.
+        """
         if policy.rule != Rule() or not all(self._suits(item, policy) for item in moving):
             return None
         taken = None
-        if self.weight is not None and all(item.plain for item in moving):
+        if self.weight is not None and not leave and all(item.plain for item in moving):
             taken = self._step(moving, policy, tries=True)
-        return self._step(moving, policy, tries=False) if taken is None else taken
+        return self._step(moving, policy, leave=leave) if taken is None else taken
 
-    def _step(self, moving: list[Moving], policy: Policy, tries: bool) -> list[Taken] | None:
-        parts = [self._part(items, tries) for items in divide(moving)]
+    def _step(
+        self, moving: list[Moving], policy: Policy, *, tries: bool = False, leave: bool = False
+    ) -> list[Taken] | None:
+        parts = [self._part(items, tries, leave) for items in divide(moving)]
         tries = any(part.tried for part in parts)
-        peaks = [0.0 if part.tried else self._look(part, tries) for part in parts]
+        peaks = [0.0 if part.tried or part.leaves else self._look(part, tries) for part in parts]
         if math.inf in peaks:
             return None
         before = policy.state_dict() if tries else {}
@@ -105,7 +116,8 @@ class Fused:
                 policy.load_state_dict(before)
                 return None
             state = part.pack.state if part.pack is not None else tuple(taken[0].state.values())
-            self._peaks[part.items[0].p] = state, _versions(state), peak
+            if not part.leaves:
+                self._peaks[part.items[0].p] = state, _versions(state), peak
             done += taken
         for one in done:
             if one.saturated and self.bounds is not None:
@@ -124,15 +136,16 @@ class Fused:
         same = all(t.dtype == p.dtype and t.shape == p.shape for t in tensors)
         return same and all(t.is_cpu and t.is_contiguous() for t in (p, *tensors))
 
-    def _part(self, items: list[Moving], tries: bool) -> Part:
+    def _part(self, items: list[Moving], tries: bool, leave: bool) -> Part:
         if len(items) > 1:
-            return Part(items, self._pack(items), None, tried=False)
+            return Part(items, self._pack(items), None, tried=False, leaves=False)
         p, direction, length = items[0].p, items[0].direction, len(items[0].numbers)
-        worth = p.numel() >= COMPILE_FROM if self.compiled is None else self.compiled
-        if not worth or not 2 <= p.numel() < _compiled.LONGEST:
-            return Part(items, None, None, tried=tries)
-        code = _compiled.code(direction, tries, p.dtype, length, torch.get_num_threads())
-        return Part(items, None, code, tried=tries)
+        worth = p.numel() > SMALL if self.compiled is None else self.compiled
+        code = None
+        if worth and p.numel() < _native.LONGEST:
+            code = _native.code(direction, p.dtype, length)
+        leaves = leave and code is not None and self._clamps(p)
+        return Part(items, None, code, tried=tries, leaves=leaves)
 
     def _pack(self, items: list[Moving]) -> Pack:
         """Return the pack of some tensors, the one of the step before if they are the same."""
@@ -150,14 +163,15 @@ class Fused:
             part.pack.gather(part.items)
             g, state = part.pack.g, part.pack.state
         assert g is not None
-        peak = _peak(g)
+        look = _peak if part.code is None else part.code.peak
+        peak = look(g)
         if not peak < _LARGE:  # nor if it is not a number
             return math.inf
         tensors, versions, before = self._peaks.get(p, ((), (), 0.0))
         if versions != _versions(state) or any(
             a is not b for a, b in zip(tensors, state, strict=True)
         ):
-            before = max(map(_peak, state), default=0.0)
+            before = max(map(look, state), default=0.0)
         w = 0.0
         if first.decays:
             w = -self.bounds[0] if self.bounds is not None else max(_peak(i.p) for i in part.items)
@@ -174,14 +188,15 @@ class Fused:
         work = item.work(state)
         foreseen = policy.foreseen(tensor)
         assert foreseen is not None
-        reach = self._reach(p) if part.tried else 0.0
+        reach = self._reach(p) if part.tried or part.leaves else 0.0
         grid = _pass.grid(lr, foreseen, p, reach)
-        tally = _pass.run(item.direction, work, grid, part.code)
-        if tally is None:
-            if part.tried:
+        if part.code is not None:
+            tally = part.code.step(work, grid, leaves=part.leaves)
+        else:
+            told = _pass.run(item.direction, work, grid)
+            if told is None:
                 return None
-            tally = _pass.run(item.direction, work, grid, None)
-            assert tally is not None
+            tally = told
         # Both sides, since `max` would let one that is not a number pass.
         good = lr * -tally.low < reach / 2 and lr * tally.high < reach / 2
         if part.tried and not good:
@@ -191,7 +206,9 @@ class Fused:
         resolution = policy.observe(tensor, needed)
         if resolution != foreseen:
             grid = _pass.grid(lr, resolution, p)
-            tally = _pass.repeat(item.direction, work, grid)
+            tally = _pass.repeat(item.direction, work, grid, leaves=bool(tally.left))._replace(
+                left=tally.left
+            )
         torch.autograd.graph.increment_version(p)
         most = tally.most
         if most is None:
@@ -201,7 +218,7 @@ class Fused:
         most, saturated = self._saturated(work.w, most)
         self._extents[p] = p._version, most
         names = dict(zip(item.direction.names, state, strict=True))
-        return [Taken(item, resolution, needed, tally.nonzero, saturated, names)]
+        return [Taken(item, resolution, needed, tally.nonzero, saturated, tally.left, names)]
 
     def _saturated(self, w: Tensor, most: float | None) -> tuple[float, int]:
         """Return what no weight exceeds, and how many have left their format.
@@ -210,7 +227,7 @@ class Fused:
         """
         if self.bounds is None or (most is not None and most <= self.bounds[1]):
             return most or 0.0, 0
-        parts = torch.split(w, _pass.piece())
+        parts = torch.split(w.detach().view(-1), _pass.piece())
         extents, found = zip(*(_pass.outside(part, self.bounds) for part in parts), strict=True)
         return max(extents), sum(
             int(torch.count_nonzero(ones)) for ones in found if ones is not None
@@ -220,6 +237,10 @@ class Fused:
         item = taken.item
         grid = _pass.grid(item.lr, taken.resolution, item.p, self._reach(item.p))
         _pass.undo(item.direction, item.work(()), grid)
+
+    def _clamps(self, p: Tensor) -> bool:
+        """Return whether a step that was limited ends where the whole step would."""
+        return self.weight is not None and self.weight.width <= equation.widest_fixed(p.dtype) - 2
 
     def _reach(self, p: Tensor) -> float:
         """Return the longest step whose differences from weights are exact."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from upshift.optim._fused import Fused
 from upshift.optim._streaming import Stream
 from upshift.report import UpdateReport
 from upshift.resolution import Policy
+
+Nonfinite = Literal["raise", "skip", "leave"]
+"""What to do when a step is not finite: see `QtSGD`."""
 
 
 class Holder(Optimizer):
@@ -35,13 +38,13 @@ class Holder(Optimizer):
         base: int,
         mirror: Mirror | None,
         check_every: int,
-        nonfinite: Literal["raise", "skip"],
+        nonfinite: Nonfinite,
         compiled: bool | None,
     ):
         if not isinstance(resolution, Policy):
             raise TypeError(f"resolution must be a policy such as Band(), not {resolution!r}")
-        if nonfinite not in ("raise", "skip"):
-            raise ValueError(f"nonfinite {nonfinite!r} is not allowed: 'raise' or 'skip'")
+        if nonfinite not in get_args(Nonfinite):
+            raise ValueError(f"nonfinite {nonfinite!r} is not allowed: 'raise', 'skip' or 'leave'")
         self._check_options(defaults)
         self._weights = hold(
             weight, gradient, device, base=base, mirror=mirror, check_every=check_every

@@ -18,9 +18,10 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from upshift.optim._direction import Direction, Moving, scalars
+from upshift.optim._direction import Directed, Direction, Moving, scalars
 from upshift.optim._holder import Holder
 from upshift.optim._streaming import Stream
+from upshift.report import UpdateReport
 
 
 class QtOptimizer(Holder):
@@ -84,17 +85,18 @@ class QtOptimizer(Holder):
         except Exception:
             self._take_sent()
             raise
-        if self.nonfinite == "skip" and any(_nonfinite(h) for *_, h, _ in work):
+        if self.nonfinite == "skip" and any(_nonfinite(directed.h) for *_, directed in work):
             return loss
 
         try:
-            for p, tensor, lr, h, state in work:
+            for p, tensor, lr, directed in work:
                 if stream is not None and p in stream.early:
-                    self.reports[p] = stream.take(p, self.resolution)
+                    self._report(p, stream.take(p, self.resolution), directed)
                 elif lr != 0.0 and p.numel():
-                    self.reports[p] = self._weights.update(p, tensor, h, lr, self.resolution)
-                if state:
-                    self.state[p].update(state)
+                    report = self._weights.update(p, tensor, directed.h, lr, self.resolution)
+                    self._report(p, report, directed)
+                if directed.entries:
+                    self.state[p].update(directed.entries)
             self._weights.finish()
         finally:
             self._remember()
@@ -112,7 +114,7 @@ class QtOptimizer(Holder):
             for p in parameters
         ]
         try:
-            taken = self._fused.step(moving, self.resolution)
+            taken = self._fused.step(moving, self.resolution, leave=self.nonfinite == "leave")
         finally:
             self._remember()
         for one in taken or ():
@@ -135,15 +137,24 @@ class QtOptimizer(Holder):
             self._entries(last),
         )
 
-    def _direction(self, p: Tensor, group: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        """Return h, and the new entries of the parameter's state; change nothing."""
+    def _report(self, p: Tensor, report: UpdateReport, directed: Directed) -> None:
+        self.reports[p] = report._replace(nonfinite=report.nonfinite + directed.left)
+
+    def _direction(self, p: Tensor, group: dict[str, Any]) -> Directed:
+        """Return the direction of a parameter; change nothing."""
         assert p.grad is not None
         item = self._item(p, 0, 0.0, group)
-        k, names = scalars(item.numbers, p), item.direction.names
+        k, names, before = scalars(item.numbers, p), item.direction.names, item.state()
         nowhere = (None,) * len(names)
-        state = item.direction.advance(p, p.grad, item.state(), nowhere, k)
-        h = item.direction(p, p.grad, state, k)
-        return h, dict(zip(names, state, strict=True)) | item.entries
+        state = item.direction.advance(p, p.grad, before, nowhere, k)
+        h, left = item.direction(p, p.grad, state, k), 0
+        if self.nonfinite == "leave" and (left := _nonfinite(h)):
+            finite = h.isfinite()
+            h = torch.where(finite, h, 0.0)
+            state = tuple(
+                torch.where(finite, new, old) for new, old in zip(state, before, strict=True)
+            )
+        return Directed(h, dict(zip(names, state, strict=True)) | item.entries, left)
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
@@ -203,7 +214,7 @@ class QtOptimizer(Holder):
         if p.grad.is_sparse or changed or not p.numel() or not float(group["lr"]):
             return
         direction = self._direction(p, group)
-        self._check_finite(p, tensor, direction[0])
+        self._check_finite(p, tensor, direction.h)
         stream.begin(p, tensor, direction, group, self.resolution)
 
     @torch.no_grad()
@@ -213,27 +224,27 @@ class QtOptimizer(Holder):
             return
         early = self._stream.early
         try:
-            for p, (_, state) in {p: e.direction for p, e in early.items() if e.sent}.items():
-                self.reports[p] = self._stream.take(p, self.resolution)
-                self.state[p].update(state)
+            for p, directed in {p: e.direction for p, e in early.items() if e.sent}.items():
+                self._report(p, self._stream.take(p, self.resolution), directed)
+                self.state[p].update(directed.entries)
         finally:
             early.clear()
             self._remember()
 
-    def _work(self) -> list[tuple[Tensor, int, float, Tensor, dict[str, Any]]]:
-        """Return each moving parameter's index, rate, direction and new state, checked."""
+    def _work(self) -> list[tuple[Tensor, int, float, Directed]]:
+        """Return each moving parameter's index, rate and direction, checked."""
         moving = [self._moving(group) for group in self.param_groups]
         tensors = self._tensors()
         early = {} if self._stream is None else self._stream.early
         groups = zip(self.param_groups, self._rates(moving), moving, strict=True)
         work = [
-            (p, tensors[p], lr, *(early[p].direction if p in early else self._direction(p, group)))
+            (p, tensors[p], lr, early[p].direction if p in early else self._direction(p, group))
             for group, lr, parameters in groups
             for p in parameters
         ]
         if self.nonfinite == "raise":
-            for p, tensor, _, h, _ in work:
-                self._check_finite(p, tensor, h)
+            for p, tensor, _, directed in work:
+                self._check_finite(p, tensor, directed.h)
         return work
 
     def _check_finite(self, p: Tensor, tensor: int, h: Tensor) -> None:

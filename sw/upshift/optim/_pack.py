@@ -133,7 +133,7 @@ class Pack:
         saturated = [0] * len(items) if outside is None else self._counts(outside.to(h.dtype))
         states = zip(*self._states, strict=True) if self._states else [()] * len(items)
         return [
-            Taken(item, q, least, moved, clamped, dict(zip(direction.names, state, strict=True)))
+            Taken(item, q, least, moved, clamped, 0, dict(zip(direction.names, state, strict=True)))
             for item, q, least, moved, clamped, state in zip(
                 items, resolutions, needed, nonzero, saturated, states, strict=True
             )

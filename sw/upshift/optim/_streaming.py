@@ -14,6 +14,7 @@ from torch import Tensor
 
 from upshift.device import DeviceError
 from upshift.optim._device_weights import Burst, DeviceWeights
+from upshift.optim._direction import Directed
 from upshift.report import UpdateReport
 from upshift.resolution import Policy
 
@@ -48,13 +49,12 @@ class Early:
 
     Attributes
     ----------
-    direction : tuple
-        h, and the new entries of the parameter's state.
+    direction : Directed
     burst : Burst
         Sent, or to be sent in its turn.
     """
 
-    direction: tuple[Tensor, dict[str, Any]]
+    direction: Directed
     burst: Burst
     origin: _Origin
 
@@ -75,7 +75,7 @@ class Stream:
         self,
         p: Tensor,
         tensor: int,
-        direction: tuple[Tensor, dict[str, Any]],
+        direction: Directed,
         group: dict[str, Any],
         policy: Policy,
     ) -> None:
@@ -87,8 +87,8 @@ class Stream:
             With a gradient.
         tensor : int
             Index of the parameter in the optimizer.
-        direction : tuple
-            h, finite, and the new entries of the parameter's state.
+        direction : Directed
+            Finite.
         group : dict
             The parameter group.
         policy : Policy
@@ -105,7 +105,7 @@ class Stream:
             )
         origin = _Origin.of(p, group)
         assert origin is not None
-        burst = self._weights.prepare(p, tensor, direction[0], origin.settings["lr"])
+        burst = self._weights.prepare(p, tensor, direction.h, origin.settings["lr"])
         self.early[p] = Early(direction, burst, origin)
         if policy.independent(tensor):
             self._weights.send(burst, policy)
@@ -134,10 +134,10 @@ class Stream:
 
     def take(self, p: Tensor, policy: Policy) -> UpdateReport:
         """Bring the burst of a parameter into it, sending it now if it was not, and forget it."""
-        burst = self.early.pop(p).burst
-        if burst.pending is None:
-            self._weights.send(burst, policy)
-        return self._weights.take(p, burst)
+        early = self.early.pop(p)
+        if not early.sent:
+            self._weights.send(early.burst, policy)
+        return self._weights.take(p, early.burst)
 
     def told(self) -> str:
         """Say which parameters have taken the step already, for messages."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from upshift.device import Device
 from upshift.formats import Fixed, Format
 from upshift.optim._device_weights import Mirror
 from upshift.optim._direction import root
-from upshift.optim._holder import check_not_negative
+from upshift.optim._holder import Nonfinite, check_not_negative
 from upshift.optim._optimizer import QtOptimizer
 from upshift.resolution import Policy
 
@@ -106,7 +106,7 @@ class QtAdam(QtOptimizer):
         base: int = 0,
         mirror: Mirror | None = None,
         check_every: int = 100,
-        nonfinite: Literal["raise", "skip"] = "raise",
+        nonfinite: Nonfinite = "raise",
         compiled: bool | None = None,
     ):
         defaults = {

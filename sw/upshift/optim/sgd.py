@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch.optim.optimizer import ParamsT
 from upshift.device import Device
 from upshift.formats import Fixed, Format
 from upshift.optim._device_weights import Mirror
-from upshift.optim._holder import check_not_negative
+from upshift.optim._holder import Nonfinite, check_not_negative
 from upshift.optim._optimizer import QtOptimizer
 from upshift.resolution import Policy
 
@@ -56,11 +56,13 @@ class QtSGD(QtOptimizer):
         "read" for others. With "model", call `collect` after the last step.
     check_every : int
         With ``mirror="model"``: steps between comparisons of all weights, by a checksum.
-    nonfinite : {"raise", "skip"}
-        What to do when a step is not finite: raise, or skip it whole, as loss scalers do.
+    nonfinite : {"raise", "skip", "leave"}
+        What to do when a direction is not finite: raise, or skip the step whole, as loss scalers
+        do; or leave those weights and their state as they are, as the update unit does, and count
+        them in the reports.
     compiled : bool, optional
-        Compile steps, with the same bits: takes seconds at the first step. Left out, steps of
-        tensors of 2**16 elements and more are compiled. Without a C++ compiler none is.
+        Compile steps, with the same bits: takes a second, once on a machine. Left out, steps of
+        tensors of more than 2**14 elements are compiled. Without a C++ compiler none is.
 
     Attributes
     ----------
@@ -114,7 +116,7 @@ class QtSGD(QtOptimizer):
         base: int = 0,
         mirror: Mirror | None = None,
         check_every: int = 100,
-        nonfinite: Literal["raise", "skip"] = "raise",
+        nonfinite: Nonfinite = "raise",
         compiled: bool | None = None,
     ):
         defaults = {
