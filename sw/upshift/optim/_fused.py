@@ -12,7 +12,9 @@ that, it has changed no weight, and the second pass is simply another step.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,9 +23,9 @@ from torch import Tensor
 from upshift import equation
 from upshift.formats import Fixed
 from upshift.optim import _native, _pass
-from upshift.optim._direction import Moving, Taken
-from upshift.optim._pack import SMALL, Pack, Scratch, divide
-from upshift.optim._pass import Code
+from upshift.optim._direction import Moving, Taken, Work
+from upshift.optim._native import Code
+from upshift.optim._pass import Grid, Tally
 from upshift.resolution import Policy, Rule
 from upshift.resolution._policy import HIGHEST
 
@@ -33,22 +35,20 @@ _TINY = 2.0**-60  # smaller numbers may have squares of zero
 
 
 class Part(NamedTuple):
-    """Tensors that take their step together: one, or a pack.
+    """Neighbouring parameters whose directions have the same formulas and scalars.
 
     Attributes
     ----------
     items : list of Moving
-    pack : Pack, optional
     code : Code, optional
         Native code of the pass.
     tried : bool
-        The pass takes the step without knowing whether it is good.
+        The pass takes steps without knowing whether they are good.
     leaves : bool
         The pass leaves weights as they are whose direction is not finite.
     """
 
     items: list[Moving]
-    pack: Pack | None
     code: Code | None
     tried: bool
     leaves: bool
@@ -61,11 +61,11 @@ class Fused:
     ----------
     weight : Fixed or None
         Format of the weights.
-    compiled : bool or None
-        Whether to use native code; None for tensors that are worth it.
+    compiled : bool
+        Whether to use native code, if there can be any.
     """
 
-    def __init__(self, weight: Fixed | None, compiled: bool | None):
+    def __init__(self, weight: Fixed | None, compiled: bool):
         self.weight = weight
         self.compiled = compiled
         self.bounds: _pass.Bounds = None
@@ -74,8 +74,6 @@ class Fused:
             self.bounds = weight.min * unit, weight.max * unit
         self._peaks: dict[Tensor, tuple[tuple[Tensor, ...], tuple[int, ...], float]] = {}
         self._extents: dict[Tensor, tuple[int, float]] = {}
-        self._packs: dict[int, Pack] = {}
-        self._scratch = Scratch()
 
     def step(self, moving: list[Moving], policy: Policy, *, leave: bool) -> list[Taken] | None:
         """Take the steps of all parameters; or change nothing and return None, to be careful.
@@ -97,28 +95,23 @@ class Fused:
     def _step(
         self, moving: list[Moving], policy: Policy, *, tries: bool = False, leave: bool = False
     ) -> list[Taken] | None:
-        parts = [self._part(items, tries, leave) for items in divide(moving)]
-        tries = any(part.tried for part in parts)
-        peaks = [0.0 if part.tried or part.leaves else self._look(part, tries) for part in parts]
+        alike = [list(items) for _, items in itertools.groupby(moving, _kind)]
+        parts = [self._part(items, tries, leave) for items in alike]
+        peaks = [0.0 if part.tried or part.leaves else self._look(part) for part in parts]
         if math.inf in peaks:
             return None
         before = policy.state_dict() if tries else {}
         done: list[Taken] = []
         for part, peak in zip(parts, peaks, strict=True):
-            taken = (
-                self._single(part, policy)
-                if part.pack is None
-                else part.pack.step(part.items, self.bounds, policy)
-            )
-            if taken is None:
+            first = len(done)
+            if not self._advance(part, policy, done):
                 for one in done:
                     self._undo(one)
                 policy.load_state_dict(before)
                 return None
-            state = part.pack.state if part.pack is not None else tuple(taken[0].state.values())
-            if not part.leaves:
+            if not part.tried and not part.leaves:
+                state = tuple(t for one in done[first:] for t in one.state.values())
                 self._peaks[part.items[0].p] = state, _versions(state), peak
-            done += taken
         for one in done:
             if one.saturated and self.bounds is not None:
                 one.item.p.clamp_(*self.bounds)
@@ -132,93 +125,97 @@ class Fused:
             return False
         if self.weight is not None and self.weight.width >= equation.widest_fixed(p.dtype):
             return False  # a difference may round
-        tensors = (g, *(item.last[name] for name in item.direction.names if name in item.last))
-        same = all(t.dtype == p.dtype and t.shape == p.shape for t in tensors)
-        return same and all(t.is_cpu and t.is_contiguous() for t in (p, *tensors))
+        if not p.is_cpu or not p.is_contiguous():
+            return False
+        dtype, shape = p.dtype, p.shape
+        for t in (g, *(item.last[name] for name in item.direction.names if name in item.last)):
+            if t.dtype != dtype or t.shape != shape or not t.is_cpu or not t.is_contiguous():
+                return False
+        return True
 
     def _part(self, items: list[Moving], tries: bool, leave: bool) -> Part:
-        if len(items) > 1:
-            return Part(items, self._pack(items), None, tried=False, leaves=False)
-        p, direction, length = items[0].p, items[0].direction, len(items[0].numbers)
-        worth = p.numel() > SMALL if self.compiled is None else self.compiled
-        code = None
-        if worth and p.numel() < _native.LONGEST:
-            code = _native.code(direction, p.dtype, length)
-        leaves = leave and code is not None and self._clamps(p)
-        return Part(items, None, code, tried=tries, leaves=leaves)
+        first, code = items[0], None
+        if self.compiled and all(item.p.numel() < _native.LONGEST for item in items):
+            code = _native.code(first.direction, first.p.dtype, len(first.numbers))
+        return Part(items, code, tries, leave and code is not None and self._clamps(first.p))
 
-    def _pack(self, items: list[Moving]) -> Pack:
-        """Return the pack of some tensors, the one of the step before if they are the same."""
-        pack = self._packs.get(items[0].tensor)
-        if pack is None or not pack.holds(items):
-            pack = self._packs[items[0].tensor] = Pack(items, self._scratch)
-        return pack
-
-    def _look(self, part: Part, tries: bool) -> float:
-        """Return what the state can be at most after the step; infinity if something overflows."""
-        first = part.items[0]
-        p, g, lr, direction = first.p, first.p.grad, first.lr, first.direction
-        state = tuple(first.last[name] for name in direction.names if name in first.last)
-        if part.pack is not None:
-            part.pack.gather(part.items)
-            g, state = part.pack.g, part.pack.state
-        assert g is not None
+    def _look(self, part: Part) -> float:
+        """Return what states can be at most after the step; infinity if something overflows."""
+        items, first = part.items, part.items[0]
         look = _peak if part.code is None else part.code.peak
-        peak = look(g)
+        peak = look([item.p.grad for item in items if item.p.grad is not None])
         if not peak < _LARGE:  # nor if it is not a number
             return math.inf
-        tensors, versions, before = self._peaks.get(p, ((), (), 0.0))
+        names, direction = first.direction.names, first.direction
+        state = tuple(item.last[name] for item in items for name in names if name in item.last)
+        tensors, versions, before = self._peaks.get(first.p, ((), (), 0.0))
         if versions != _versions(state) or any(
             a is not b for a, b in zip(tensors, state, strict=True)
         ):
-            before = max(map(look, state), default=0.0)
+            before = look(state) if state else 0.0
         w = 0.0
         if first.decays:
-            w = -self.bounds[0] if self.bounds is not None else max(_peak(i.p) for i in part.items)
+            w = -self.bounds[0] if self.bounds is not None else look([item.p for item in items])
         h, after = direction.bound(w, peak, before, first.numbers)
-        if tries and not lr * h < self._reach(p) / 2:
-            return math.inf  # the step could not be taken back
-        steps = h * max(1.0, lr * 2.0 ** (HIGHEST + 1))  # at whatever resolution
+        steps = h * max(1.0, first.lr * 2.0 ** (HIGHEST + 1))  # at whatever resolution
         return after if max(steps, before, after) < _LARGEST else math.inf
 
-    def _single(self, part: Part, policy: Policy) -> list[Taken] | None:
-        (item,) = part.items
-        p, tensor, lr = item.p, item.tensor, item.lr
-        version, state = p._version, item.state()
-        work = item.work(state)
-        foreseen = policy.foreseen(tensor)
-        assert foreseen is not None
-        reach = self._reach(p) if part.tried or part.leaves else 0.0
-        grid = _pass.grid(lr, foreseen, p, reach)
-        if part.code is not None:
-            tally = part.code.step(work, grid, leaves=part.leaves)
-        else:
-            told = _pass.run(item.direction, work, grid)
-            if told is None:
-                return None
-            tally = told
-        # Both sides, since `max` would let one that is not a number pass.
-        good = lr * -tally.low < reach / 2 and lr * tally.high < reach / 2
-        if part.tried and not good:
-            _pass.undo(item.direction, work, grid)
-            return None
+    def _advance(self, part: Part, policy: Policy, done: list[Taken]) -> bool:
+        """Take the steps of a part, which go to `done`; return whether all of them are good."""
+        first = part.items[0]
+        reach = self._reach(first.p) if part.tried or part.leaves else 0.0
+        works = [item.work(item.state()) for item in part.items]
+        begin = 0
+        while begin < len(works):
+            end = len(works) if part.code is not None else begin + 1
+            items = part.items[begin:end]
+            foreseen = [policy.foreseen(item.tensor) or 0 for item in items]
+            grids = [_pass.grid(first.lr, q, first.p, reach) for q in foreseen]
+            tallies = self._run(part, works[begin:end], grids, policy)
+            steps = list(zip(items, works[begin:], foreseen, tallies, strict=False))
+            if part.tried and not all(
+                # Both sides, since `max` would let one that is not a number pass.
+                first.lr * -tally.low < reach / 2 and first.lr * tally.high < reach / 2
+                for tally in tallies
+            ):
+                done += [Taken(item, q, None, 0, 0, 0, {}) for item, _, q, _ in steps]
+                return False
+            if not tallies:
+                return False
+            done += [self._finish(*step, policy) for step in steps]
+            begin += len(tallies)
+        return True
+
+    def _run(
+        self, part: Part, works: list[Work], grids: list[Grid], policy: Policy
+    ) -> Sequence[Tally]:
+        """Take steps in their order: all, or up to one after which others may need another grid."""
+        if part.code is None:
+            tally = _pass.run(part.items[0].direction, works[0], grids[0])
+            return [] if tally is None else [tally]
+        stops = not all(policy.independent(item.tensor) for item in part.items)
+        return part.code.step(works, grids, leaves=part.leaves, stops=stops)
+
+    def _finish(
+        self, item: Moving, work: Work, foreseen: int, tally: Tally, policy: Policy
+    ) -> Taken:
+        """Take the step again if it vanished, and tell what it was."""
+        p, lr, version = item.p, item.lr, item.p._version
         needed = equation.needed(tally.low, tally.high, lr, p.dtype)
-        resolution = policy.observe(tensor, needed)
+        resolution = policy.observe(item.tensor, needed)
         if resolution != foreseen:
-            grid = _pass.grid(lr, resolution, p)
-            tally = _pass.repeat(item.direction, work, grid, leaves=bool(tally.left))._replace(
-                left=tally.left
-            )
+            again, left = _pass.grid(lr, resolution, p), tally.left
+            tally = _pass.repeat(item.direction, work, again, leaves=bool(left))._replace(left=left)
         torch.autograd.graph.increment_version(p)
         most = tally.most
         if most is None:
             last, before = self._extents.get(p, (None, 0.0))
-            longest = lr * max(-tally.low, tally.high) + 2.0 * grid.down  # however it was rounded
+            longest = lr * max(-tally.low, tally.high) + 2.0 ** (1 - resolution)  # however rounded
             most = before + longest if last == version else None
-        most, saturated = self._saturated(work.w, most)
+        most, saturated = self._saturated(p, most)
         self._extents[p] = p._version, most
-        names = dict(zip(item.direction.names, state, strict=True))
-        return [Taken(item, resolution, needed, tally.nonzero, saturated, tally.left, names)]
+        names = dict(zip(item.direction.names, work.state, strict=True))
+        return Taken(item, resolution, needed, tally.nonzero, saturated, tally.left, names)
 
     def _saturated(self, w: Tensor, most: float | None) -> tuple[float, int]:
         """Return what no weight exceeds, and how many have left their format.
@@ -248,11 +245,16 @@ class Fused:
         return 2.0 ** (equation.widest_fixed(p.dtype) - 2 - self.weight.fraction)
 
 
-def _peak(t: Tensor) -> float:
-    """Return what no magnitude exceeds: the root of a sum of squares; not finite if one is not."""
-    flat = t.detach().view(-1)
-    square = float(torch.dot(flat, flat))
-    return max(2.0 * math.sqrt(square), _TINY) if math.isfinite(square) else math.inf
+def _kind(item: Moving) -> object:
+    return item.p.dtype, item.lr, item.direction, item.numbers
+
+
+def _peak(tensors: Sequence[Tensor]) -> float:
+    """Return what no magnitude exceeds, from sums of squares; infinity if one is not finite."""
+    squares = [float(torch.dot(t, t)) for t in (t.detach().view(-1) for t in tensors)]
+    if not all(map(math.isfinite, squares)):
+        return math.inf
+    return max(2.0 * math.sqrt(max(squares)), _TINY)
 
 
 def _versions(state: tuple[Tensor, ...]) -> tuple[int, ...]:

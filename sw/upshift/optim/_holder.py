@@ -39,7 +39,7 @@ class Holder(Optimizer):
         mirror: Mirror | None,
         check_every: int,
         nonfinite: Nonfinite,
-        compiled: bool | None,
+        compiled: bool,
     ):
         if not isinstance(resolution, Policy):
             raise TypeError(f"resolution must be a policy such as Band(), not {resolution!r}")

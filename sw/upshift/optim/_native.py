@@ -1,4 +1,4 @@
-"""The pass over a tensor as native code: ``step.cpp`` around the direction of an optimizer.
+"""The pass over tensors as native code: ``step.cpp`` around the direction of an optimizer.
 
 The direction's formulas are written once, in torch. Here they are followed with symbols in place
 of tensors, and each operation becomes one of C++, in the same order; the compiler is told to fuse
@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.resources
+import itertools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -55,39 +56,78 @@ class Code:
     def __init__(self, library: ctypes.CDLL, dtype: torch.dtype):
         self._step, self._peak = library.step, library.peak
         self._number = _TYPES[dtype][2]
-        address, size, count = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-        self._step.argtypes = [*[address] * 5, count, size, count, address]
-        self._step.restype = None
-        self._peak.argtypes = [address, size, count]
+        address, count = ctypes.c_void_p, ctypes.c_int64
+        self._step.argtypes = [count, *[address] * 6, *[ctypes.c_int] * 3, address]
+        self._step.restype = count
+        self._peak.argtypes = [count, address, address, ctypes.c_int]
         self._peak.restype = ctypes.c_double
 
-    def step(self, work: Work, grid: Grid, *, leaves: bool = False) -> Tally:
-        """Advance weights and state in place; see `_pass.Code`."""
-        w, state, k = work.w, work.state, work.numbers
-        n, result = w.numel(), _Result()
-        self._step(
-            w.data_ptr(),
-            work.g.data_ptr(),
-            (ctypes.c_void_p * len(state))(*(t.data_ptr() for t in state)),
-            (self._number * len(k))(*k),
-            (self._number * len(grid))(*grid),
-            leaves,
-            n,
-            _threads(n),
-            ctypes.addressof(result),
-        )
-        low, high, most = -result.low, result.high, result.most
-        return Tally(low, high, result.nonzero, most, result.left)
+    def step(
+        self,
+        works: Sequence[Work],
+        grids: Sequence[Grid],
+        *,
+        leaves: bool = False,
+        stops: bool = False,
+    ) -> list[Tally]:
+        """Advance weights and states in place, in order.
 
-    def peak(self, t: Tensor) -> float:
+        Parameters
+        ----------
+        works : sequence of Work
+            With the same scalars.
+        grids : sequence of Grid
+            Steps are limited if the first says so.
+        leaves : bool
+            Weights and state stay as they are where the direction is not finite. Steps have to be
+            limited.
+        stops : bool
+            End with a step that moves no weight though its direction is not zero.
+
+        Returns
+        -------
+        list of Tally
+            Of the steps that were taken.
+        """
+        results = (_Result * len(works))()
+        numbers, sizes = works[0].numbers, [work.w.numel() for work in works]
+        taken = self._step(
+            len(works),
+            _addresses([work.w for work in works]),
+            _addresses([work.g for work in works]),
+            _addresses([t for work in works for t in work.state]),
+            _sizes(sizes),
+            (self._number * len(numbers))(*numbers),
+            (self._number * (3 * len(grids)))(*itertools.chain.from_iterable(grids)),
+            leaves,
+            stops,
+            # If it may be the last, threads wait for one another after each tensor.
+            _threads(sum(sizes) // len(sizes) if stops else sum(sizes)),
+            ctypes.addressof(results),
+        )
+        return [
+            Tally(-one.low, one.high, one.nonzero, one.most, one.left) for one in results[:taken]
+        ]
+
+    def peak(self, tensors: Sequence[Tensor]) -> float:
         """Return the largest magnitude; NaN if there is one."""
-        n = t.numel()
-        largest: float = self._peak(t.data_ptr(), n, _threads(n))
+        sizes = [t.numel() for t in tensors]
+        largest: float = self._peak(
+            len(tensors), _addresses(tensors), _sizes(sizes), _threads(sum(sizes))
+        )
         return largest
 
 
-def _threads(n: int) -> int:
-    return max(1, min(torch.get_num_threads(), n // _GRAIN))
+def _addresses(tensors: Sequence[Tensor]) -> Any:
+    return (ctypes.c_void_p * len(tensors))(*(t.data_ptr() for t in tensors))
+
+
+def _sizes(sizes: Sequence[int]) -> Any:
+    return (ctypes.c_int64 * len(sizes))(*sizes)
+
+
+def _threads(elements: int) -> int:
+    return max(1, min(torch.get_num_threads(), elements // _GRAIN))
 
 
 @functools.cache
@@ -170,7 +210,8 @@ def _right(made: Code, direction: Direction, dtype: torch.dtype, numbers: int) -
     one, other = (_probe(direction, dtype, numbers) for _ in range(2))
     expected = _pass.run(direction, other, free)
     assert expected is not None
-    same = made.step(one, free) == expected._replace(most=float(other.w.abs().max()))
+    expected = expected._replace(most=float(other.w.abs().max()))
+    same = made.step([one], [free]) == [expected]
     same = same and all(
         torch.equal(a, b) for a, b in zip((one.w, *one.state), (other.w, *other.state), strict=True)
     )
@@ -180,10 +221,10 @@ def _right(made: Code, direction: Direction, dtype: torch.dtype, numbers: int) -
         lost = torch.tensor((float("nan"), -float("nan"), float("inf"), -1e30))
         bad.g[::3] = lost.repeat(len(bad.g) // 12 + 1)[: len(bad.g[::3])]
         before = bad.w.clone()
-        made.step(bad, limited)
+        made.step([bad], [limited])
         _pass.undo(direction, bad, limited)
         same = same and torch.equal(bad.w, before)
-    return same and made.peak(one.g) == float(one.g.abs().max())
+    return same and made.peak([one.g]) == float(one.g.abs().max())
 
 
 def _probe(direction: Direction, dtype: torch.dtype, numbers: int) -> Work:

@@ -11,7 +11,7 @@ exactly, since it is a difference of numbers on a grid.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -59,20 +59,6 @@ class Tally(NamedTuple):
     nonzero: int
     most: float | None
     left: int = 0
-
-
-class Code(Protocol):
-    """Native code of the pass."""
-
-    def step(self, work: Work, grid: Grid, *, leaves: bool = False) -> Tally:
-        """Advance weights and state in place; steps are limited if the grid says to what.
-
-        If it `leaves`, weights and state stay as they are where the direction is not finite, and
-        steps have to be limited.
-        """
-
-    def peak(self, t: Tensor) -> float:
-        """Return the largest magnitude; NaN if there is one."""
 
 
 def grid(lr: float, resolution: int, like: Tensor, reach: float = 0.0) -> Grid:

@@ -107,7 +107,7 @@ class QtAdam(QtOptimizer):
         mirror: Mirror | None = None,
         check_every: int = 100,
         nonfinite: Nonfinite = "raise",
-        compiled: bool | None = None,
+        compiled: bool = True,
     ):
         defaults = {
             "lr": lr,

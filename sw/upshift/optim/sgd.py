@@ -60,9 +60,9 @@ class QtSGD(QtOptimizer):
         What to do when a direction is not finite: raise, or skip the step whole, as loss scalers
         do; or leave those weights and their state as they are, as the update unit does, and count
         them in the reports.
-    compiled : bool, optional
-        Compile steps, with the same bits: takes a second, once on a machine. Left out, steps of
-        tensors of more than 2**14 elements are compiled. Without a C++ compiler none is.
+    compiled : bool
+        Take steps in native code, with the same bits. Compiling it takes a second, once on a
+        machine; without a C++ compiler there is none.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class QtSGD(QtOptimizer):
         mirror: Mirror | None = None,
         check_every: int = 100,
         nonfinite: Nonfinite = "raise",
-        compiled: bool | None = None,
+        compiled: bool = True,
     ):
         defaults = {
             "lr": lr,

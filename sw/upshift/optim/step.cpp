@@ -1,4 +1,4 @@
-// One step of one tensor in a single pass over memory: direction, quantizer, weights, counters.
+// Steps of tensors, a single pass over memory each: direction, quantizer, weights, counters.
 //
 // "direction.h" is made from the optimizer's own direction (see _native.py): the type T of the
 // numbers, WORD of their words, DIRECTION_SETUP, DIRECTION for the direction at i, and ADVANCE,
@@ -15,6 +15,8 @@
 #include <cstring>
 #include <limits>
 #include <vector>
+
+#include <omp.h>
 
 #include "direction.h"
 
@@ -109,34 +111,63 @@ struct Result {
     int64_t nonzero, left;
 };
 
-void step(
-    T *w, const T *g, T *const *state, const T *k, const T *grid, int leaves, int64_t n, int threads,
-    Result *result) {
-    const auto take = leaves ? part<true, true> : grid[2] ? part<true, false> : part<false, false>;
-    std::vector<Tally> found(threads);
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int thread = 0; thread < threads; thread++) {
-        const int64_t first = start(n, thread, threads);
-        const int64_t length = start(n, thread + 1, threads) - first;
-        T *parts[STATES + 1] = {};
-        for (int j = 0; j < STATES; j++)
-            parts[j] = state[j] + first;
-        found[thread] = take(w + first, g + first, parts, k, grid, length);
+// Take the steps of tensors in their order, and return how many were taken. If it stops, one that
+// moves nothing though its direction is not zero is the last. Each tensor has a grid: up, down and
+// the limit.
+int64_t step(
+    int64_t count, T *const *w, const T *const *g, T *const *states, const int64_t *n, const T *k,
+    const T *grids, int leaves, int stops, int threads, Result *results) {
+    const auto take = leaves ? part<true, true> : grids[2] ? part<true, false> : part<false, false>;
+    std::vector<Tally> found(threads * count);
+    int64_t taken = stops ? 0 : count;
+    bool goes_on = true;
+#pragma omp parallel num_threads(threads)
+    {
+        const int thread = omp_get_thread_num(), all = omp_get_num_threads();
+        for (int64_t t = 0; t < count && goes_on; t++) {
+            Tally *const own = &found[threads * t];
+            const int64_t first = start(n[t], thread, all);
+            T *state[STATES + 1] = {};
+            for (int j = 0; j < STATES; j++)
+                state[j] = states[t * STATES + j] + first;
+            own[thread] = take(
+                w[t] + first, g[t] + first, state, k, grids + 3 * t,
+                start(n[t], thread + 1, all) - first);
+            if (!stops)
+                continue;
+#pragma omp barrier
+#pragma omp single
+            {
+                bool zero = true, still = true;
+                for (int other = 0; other < all; other++) {
+                    zero = zero && !own[other].high && !own[other].low;
+                    still = still && !own[other].nonzero;
+                }
+                goes_on = zero || !still;
+                taken = t + 1;
+            }
+        }
     }
-    for (int thread = 1; thread < threads; thread++)
-        found[0].add(found[thread]);
-    const Tally &all = found[0];
-    *result = {number(all.high), number(all.low), number(all.most), all.nonzero, all.left};
+    for (int64_t t = 0; t < taken; t++) {
+        Tally all;
+        for (int thread = 0; thread < threads; thread++)
+            all.add(found[threads * t + thread]);
+        results[t] = {number(all.high), number(all.low), number(all.most), all.nonzero, all.left};
+    }
+    return taken;
 }
 
-double peak(const T *t, int64_t n, int threads) {
-    std::vector<WORD> found(threads);
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int thread = 0; thread < threads; thread++) {
-        const int64_t first = start(n, thread, threads);
-        found[thread] = peak_of(t + first, start(n, thread + 1, threads) - first);
+double peak(int64_t count, const T *const *tensors, const int64_t *n, int threads) {
+    WORD most = 0;
+#pragma omp parallel num_threads(threads) reduction(max : most)
+    {
+        const int thread = omp_get_thread_num(), all = omp_get_num_threads();
+        for (int64_t t = 0; t < count; t++) {
+            const int64_t first = start(n[t], thread, all);
+            most = std::max(most, peak_of(tensors[t] + first, start(n[t], thread + 1, all) - first));
+        }
     }
-    return number(*std::max_element(found.begin(), found.end()));
+    return number(most);
 }
 
 }  // extern "C"
