@@ -78,29 +78,32 @@ def library(
         for file, source in sources.items():
             (directory / file).write_text(source)
         more = prepare(directory)
-        done = subprocess.run(
-            [program, "-shared", "-fPIC", *flags, *more, main, "-o", "library.so"],
-            cwd=directory,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            told = "\n".join(done.stderr.splitlines()[:20])
-            raise RuntimeError(f"{program} failed:\n{told}")
+        _run([program, "-shared", "-fPIC", *flags, *more, main, "-o", "library.so"], directory)
         os.replace(directory / "library.so", kept)  # atomic: two builders cannot clash
     return kept
 
 
 @functools.cache
 def _version(program: str) -> str:
-    return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    return _run([program, "--version"])
+
+
+def _run(command: list[str], directory: Path | None = None) -> str:
+    done = subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode:
+        told = "\n".join(done.stderr.splitlines()[:20])
+        raise RuntimeError(f"{command[0]} failed:\n{told}")
+    return done.stdout
 
 
 def processor() -> str:
     """Return what ``-march=native`` depends on."""
+    names = "model name", "flags", "Features", "CPU implementer", "CPU part"
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return "".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
     except OSError:
-        return platform.processor()
+        lines = []
+    told = sorted({line for line in lines if line.startswith(names)})
+    return "\n".join([platform.machine(), platform.processor(), *told])

@@ -25,6 +25,7 @@ KINDS = {
     "SGD, nesterov": (QtSGD, {"momentum": 0.9, "nesterov": True, "maximize": True}),
     "Adam": (QtAdam, {}),
     "Adam, decays": (QtAdam, {"weight_decay": 0.1, "eps": 1e-6}),
+    "Adam, decoupled": (QtAdam, {"weight_decay": 0.1, "decoupled_weight_decay": True}),
     "Adam, early": (
         QtAdam,
         {"weight_decay": 0.1, "decoupled_weight_decay": True, "eps_before_correction": True},
@@ -93,8 +94,7 @@ def test_compiled_eager_and_careful_steps_have_the_same_bits(kind, options, held
         assert torch.equal(one[0], other[0])
         assert one[1].keys() == other[1].keys()
         for name, value in one[1].items():
-            same = torch.equal(value, other[1][name]) if torch.is_tensor(value) else True
-            assert same, name
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(other[1][name])), name
         assert one[2:] == other[2:]
     assert any(report.saturated for report in results[0][2]) == (weight is not None)
 
@@ -212,7 +212,14 @@ def test_weights_whose_step_is_not_finite_are_left_as_they_are(
     bad = torch.tensor([float("nan"), -float("nan"), float("inf"), -float("inf"), 3e38])
     for number, tensor in [(0, 0), (0, 5), (1, 0), (1, 2), (3, 0), (3, 5)]:
         given[number][tensor][places[tensor]] = bad
-    results = []
+    results, taken = [], []
+    run = _fused.Fused._run
+
+    def watched(self, part, *rest):
+        taken.append(part.leaves)
+        return run(self, part, *rest)
+
+    monkeypatch.setattr(_fused.Fused, "_run", watched)
     for way in (True, False, "careful"):
         if way == "careful":
             monkeypatch.setattr(_fused.Fused, "step", lambda *_, **__: None)
@@ -233,10 +240,11 @@ def test_weights_whose_step_is_not_finite_are_left_as_they_are(
             before = [p.detach().clone() for p in parameters]
             optimizer.step()
             told.append([optimizer.reports[p] for p in parameters])
-            if (number, 0) in [(0, 0), (1, 0), (3, 0)]:
+            if number in (0, 1, 3):
                 assert told[-1][0].nonfinite >= 4
                 assert torch.equal(parameters[0][places[0][:4]], before[0][places[0][:4]])
         results.append((parameters, optimizer.state_dict(), told))
+    assert any(taken) == (weight == WEIGHT), "native code left some"
     (one, state, reports), *others = results
     assert all(p.isfinite().all() for p in one) or weight is None
     for other, its_state, its_reports in others:
@@ -250,11 +258,48 @@ def test_weights_whose_step_is_not_finite_are_left_as_they_are(
                 assert name == "exp_avg_sq" or same[0].isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("options", "state", "w", "g"),
+    [
+        # Advanced once more, what was not left would overflow, or be zero over zero.
+        (
+            {"weight_decay": 0.9, "decoupled_weight_decay": True},
+            {},
+            [1.5, 1.5, 1.5],
+            [math.nan, 2.5e38, 0],
+        ),
+        ({"betas": (0.9, 0.4), "eps": 0.0}, {"exp_avg_sq": 2.8e-45}, [0.0], [math.nan, 1e-30, 0]),
+    ],
+)
+def test_what_was_left_stays_so_when_the_step_is_taken_again(options, state, w, g, monkeypatch):
+    results = []
+    for careful in (False, True):
+        if careful:
+            monkeypatch.setattr(_fused.Fused, "step", lambda *_, **__: None)
+        p = nn.Parameter(torch.tensor((w * 100)[:100]))
+        p.grad = torch.tensor((g + [0.0] * 100)[:100])
+        optimizer = QtAdam(
+            [p], 2**-12, resolution=Band(q=0), weight=WEIGHT, nonfinite="leave", **options
+        )
+        if state:
+            names = {"step": 1, "exp_avg": torch.zeros(100), "exp_avg_sq": torch.zeros(100)}
+            optimizer.state[p] = names | {
+                name: torch.full((100,), value) for name, value in state.items()
+            }
+        optimizer.step()
+        results.append((p.detach(), optimizer.reports[p], optimizer.resolution.q))
+    (one, *told), (other, *expected) = results
+    assert torch.equal(one, other)
+    assert told == expected
+    assert told[0].nonfinite > 0 < told[1]
+
+
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])
 @kinds
-def test_what_could_overflow_is_done_the_careful_way(kind, options, bad, rng):
+def test_what_could_overflow_is_done_the_careful_way(kind, options, bad, compiled, rng):
     p, q = nn.Parameter(torch.zeros(64)), nn.Parameter(torch.zeros(64))
-    optimizer = kind([p, q], 2**-3, resolution=Band(), weight=WEIGHT, **options)
+    optimizer = kind([p, q], 2**-3, resolution=Band(), weight=WEIGHT, compiled=compiled, **options)
     p.grad = gradients(rng, torch.float32, 64)
     q.grad = p.grad.clone()
     optimizer.step()
@@ -294,17 +339,87 @@ def test_weights_that_creep_out_of_their_format_are_noticed_in_time(rng, monkeyp
     assert counts[3] == 0 < counts[4] < counts[-1]
 
 
-def test_a_state_that_was_changed_from_outside_is_looked_at_again():
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("weight", [WEIGHT, None])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(QtSGD, "momentum_buffer"), (QtAdam, "exp_avg"), (QtAdam, "exp_avg_sq")],
+)
+def test_a_state_that_was_changed_from_outside_is_looked_at_again(kind, name, weight, compiled):
     p = nn.Parameter(torch.zeros(64))
     p.grad = torch.ones(64)
-    optimizer = QtSGD([p], 2**-3, resolution=Band(), weight=WEIGHT, momentum=0.9)
+    more = {"momentum": 0.9} if kind is QtSGD else {}
+    optimizer = kind([p], 2**-3, resolution=Band(), weight=weight, compiled=compiled, **more)
     optimizer.step()
     assert optimizer._step_fused()
-    optimizer.state[p]["momentum_buffer"].fill_(3e38)
+    before = p.detach().clone()
+    for value in (float("nan"), float("inf")) if name != "exp_avg_sq" else (float("nan"),):
+        optimizer.state[p][name][-1] = value
+        with pytest.raises(ValueError, match="not finite in 1 of 64 elements; nothing was changed"):
+            optimizer.step()
+        assert torch.equal(p, before)
+    optimizer.state[p][name].fill_(3e38)
     assert not optimizer._step_fused()
-    p.grad.fill_(1e38)
-    with pytest.raises(ValueError, match="not finite"):
-        optimizer.step()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_what_was_known_of_a_state_is_forgotten_when_weights_are_left(compiled):
+    p = nn.Parameter(torch.zeros(64))
+    optimizer = QtSGD(
+        [p], 2**-3, resolution=Constant(9), weight=WEIGHT, momentum=1.2, compiled=compiled
+    )
+    for nonfinite, g in (("raise", 1.0), ("leave", 3e38), ("raise", 1.0)):
+        optimizer.nonfinite = nonfinite
+        p.grad = torch.full((64,), g)
+        if nonfinite == "leave" or not p.detach().any():
+            optimizer.step()
+            continue
+        with pytest.raises(ValueError, match="not finite in 64 of 64"):
+            optimizer.step()
+
+
+def test_gradients_that_are_not_what_their_memory_says_are_read_as_they_are():
+    p, q = nn.Parameter(torch.zeros(64)), nn.Parameter(torch.zeros(64))
+    p.grad, q.grad = torch._neg_view(torch.ones(64)), torch._efficientzerotensor(64)
+    QtSGD([p, q], 0.5, resolution=Constant(9), weight=WEIGHT).step()
+    assert torch.equal(p, torch.full((64,), 0.5))
+    assert not q.detach().any()
+
+
+def test_native_code_is_probed_on_the_processor_whatever_torch_prefers(no_code_yet):
+    p = nn.Parameter(torch.zeros(64))
+    p.grad = torch.ones(64)
+    with torch.device("meta"):
+        QtAdam([p], 0.5, resolution=Constant(9), weight=WEIGHT).step()
+    assert torch.equal(p, torch.full((64,), -0.5))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("number(word(direction) & finite)", "number(word(direction) & (LEAVES ? 0 : finite))"),
+        ("if (LIMITED)", "if (LIMITED && !LEAVES)"),
+        ("if (LIMITED)", "if (LIMITED && LEAVES)"),
+        ("push_back(begin + j)", "push_back(j)"),
+        ("high = std::max<WORD>(high, word(h))", "high = word(h)"),
+        ("half = 0.5", "half = 0.25"),
+        ("std::min<WORD>(word(units) & ~SIGN, 1)", "1"),
+    ],
+)
+def test_native_code_that_errs_in_one_way_to_take_it_is_not_used(
+    right, wrong, monkeypatch, no_code_yet, tmp_path
+):
+    library = native.library
+
+    def spoilt(sources, *rest):
+        assert right in sources["step.cpp"]
+        source = sources["step.cpp"].replace(right, wrong)
+        return library(sources | {"step.cpp": source}, *rest)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(native, "library", spoilt)
+    plain = QtSGD([nn.Parameter(torch.zeros(1))], 1, resolution=Band())
+    assert _native.code(plain._rule(plain.param_groups[0]), torch.float32, 3) is None
 
 
 def test_compiled_steps_count_as_changes_for_autograd():

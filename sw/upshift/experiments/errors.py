@@ -102,6 +102,12 @@ def flatness(error: Series) -> float | None:
     return float(math.exp(np.log(power).mean() - chance) / power.mean())
 
 
+def flatness_moved(errors: Errors) -> float | None:
+    """Return the same over the elements that moved in every step; None without any."""
+    always = errors.moved.all(axis=0)
+    return flatness(errors.error[:, always]) if always.any() else None
+
+
 def autocorrelation(series: Series, lag: int) -> float | None:
     """Return the correlation between steps, about zero; None if all are zero."""
     power = float((series**2).mean())

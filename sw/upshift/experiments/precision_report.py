@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from upshift.experiments import statistics
 from upshift.experiments.experiment import Summary
@@ -17,14 +18,11 @@ FLOAT, OWN, BAND = "float32", "Band(limit=F)", "Band()"
 
 def report(summary: Summary) -> str:
     """Return the tables and the verdict."""
-    policies = {each["policy"] for each in summary["formats"]}
-    first = min(each["integer"] for each in summary["formats"] if each["policy"] == BAND)
-    lines = []
-    for policy in (OWN, BAND):
-        if policy in policies:
-            lines += [*_accuracies(summary, policy, first), ""]
-    lines += [*_choices(summary), "", *_verdict(summary)]
-    return "\n".join(lines) + "\n"
+    lines = [*_choices(summary), "", *_verdict(summary), ""]
+    shown = dict.fromkeys((each["policy"], each["integer"]) for each in summary["formats"])
+    for policy, integer in sorted(shown, key=lambda which: (which[0] == BAND, which[1])):
+        lines += [*_accuracies(summary, policy, integer), ""]
+    return "\n".join(lines)
 
 
 def _accuracies(summary: Summary, policy: str, integer: int) -> Iterator[str]:
@@ -89,50 +87,72 @@ def _verdict(summary: Summary) -> Iterator[str]:
         "bursts of that run on floats:"
     )
     yield ""
-    yield "| bits before the point | runs | stalled | foretold rightly | missed | false alarms |"
-    yield "|---:|---:|---:|---:|---:|---:|"
+    yield (
+        "| bits before the point | runs | stalled | foretold rightly | by saying that none stalls "
+        "| stalls that were foretold | alarms that were right |"
+    )
+    yield f"|{'---:|' * 7}"
     for each in summary["foretold"]:
-        share, low, high = (
-            100 * number for number in statistics.share(each["right"], each["runs"])
-        )
+        runs, stalled = each["runs"], each["stalled"]
+        found = stalled - each["missed"]
         yield (
-            f"| {each['integer']} | {each['runs']} | {each['stalled']} "
-            f"| {share:.0f} % ({low:.0f} to {high:.0f}) | {each['missed']} | {each['false']} |"
+            f"| {each['integer']} | {runs} | {stalled} | {_share(each['right'], runs)} "
+            f"| {_share(runs - stalled, runs)} | {_share(found, stalled)} "
+            f"| {_share(found, found + each['false'])} |"
         )
+
+
+def _share(some: int, of: int) -> str:
+    """Return a share with its 95 % interval; nothing of none."""
+    if not of:
+        return ""
+    share, low, high = (100 * number for number in statistics.share(some, of))
+    return f"{share:.0f} % ({low:.0f} to {high:.0f})"
 
 
 def plots(rows: Sequence[Row], summary: Summary) -> dict[str, str]:
     """Return accuracy over the width, with the format that q_min asks for."""
-    from upshift.experiments.plots import COLOURS, MARKS, drawing
+    from upshift.experiments.plots import drawing
 
     names = list(dict.fromkeys(run["optimizer"] for run in summary["floats"]))
-    first = min(each["integer"] for each in summary["formats"] if each["policy"] == BAND)
-    with drawing(1, len(names), height=3.6, sharey=True) as drawn:
+    integers = sorted({each["integer"] for each in summary["formats"]})
+    size = len(integers), len(names)
+    with drawing(*size, height=2.7 * len(integers) + 0.4, sharex=True, sharey=True) as drawn:
+        for line, integer in zip(drawn.axes, integers, strict=True):
+            for axes, name in zip(line, names, strict=True):
+                _draw(axes, summary, name, integer)
+            bits = f"{integer} bit{'s' * (integer > 1)} before the point"
+            line[0].set_ylabel(f"test accuracy, %\n{bits}")
         for axes, name in zip(drawn.axes[0], names, strict=True):
-            runs = [run for run in summary["floats"] if run["optimizer"] == name]
-            for run, colour, mark in zip(runs, COLOURS, MARKS, strict=False):
-                chosen = [
-                    each
-                    for each in summary["formats"]
-                    if (each["optimizer"], each["rate"]) == (name, run["rate"])
-                    and (each["policy"], each["integer"]) == (OWN, first)
-                ]
-                means = [each["accuracy"]["mean"] for each in chosen]
-                spread = [each["accuracy"]["deviation"] for each in chosen]
-                axes.errorbar(
-                    [each["width"] for each in chosen],
-                    means,
-                    spread,
-                    color=colour,
-                    marker=mark,
-                    markersize=4,
-                    linewidth=1.2,
-                    capsize=2,
-                    label=f"2^-{run['rate']}",
-                )
-                axes.axhline(run["accuracy"]["mean"], color=colour, linestyle=":", linewidth=1)
-                axes.plot([run["needed"] + first], [3], marker=mark, color=colour, linestyle="")
-            axes.set(xlabel=f"width, {first} bits before the point", title=name, ylim=(0, 100))
+            axes.set_title(name)
             axes.legend(loc="lower right", title="learning rate")
-        drawn.axes[0, 0].set_ylabel("test accuracy, %")
+        for axes in drawn.axes[-1]:
+            axes.set_xlabel("width")
     return {"chart.svg": drawn.svg}
+
+
+def _draw(axes: Any, summary: Summary, name: str, integer: int) -> None:
+    from upshift.experiments.plots import COLOURS, MARKS
+
+    runs = [run for run in summary["floats"] if run["optimizer"] == name]
+    for run, colour, mark in zip(runs, COLOURS, MARKS, strict=False):
+        wanted = name, run["rate"], OWN, integer
+        chosen = [
+            each
+            for each in summary["formats"]
+            if (each["optimizer"], each["rate"], each["policy"], each["integer"]) == wanted
+        ]
+        axes.errorbar(
+            [each["width"] for each in chosen],
+            [each["accuracy"]["mean"] for each in chosen],
+            [each["accuracy"]["deviation"] for each in chosen],
+            color=colour,
+            marker=mark,
+            markersize=4,
+            linewidth=1.2,
+            capsize=2,
+            label=f"2^-{run['rate']}",
+        )
+        axes.axhline(run["accuracy"]["mean"], color=colour, linestyle=":", linewidth=1)
+        axes.plot([run["needed"] + integer], [3], marker=mark, color=colour, linestyle="")
+    axes.set_ylim(0, 100)

@@ -25,6 +25,7 @@ from upshift.experiments.errors import (
 )
 from upshift.experiments.experiment import Cell, Experiment, Settings, Summary
 from upshift.experiments.table import Column, Row
+from upshift.experiments.whiteness_report import CONTROL
 from upshift.formats import Fixed
 from upshift.optim import QtSGD, adam
 from upshift.optim._direction import scalars
@@ -37,7 +38,7 @@ SHARES = (0.0, 0.01, 0.1, 0.5, 1.0)
 _POLICIES: dict[str, Callable[[], Policy]] = {
     "Band": Band,
     "Band, no vanish": lambda: Band(vanish=False),
-    "Constant(16)": lambda: Constant(16),
+    CONTROL: lambda: Constant(16),
 }
 
 COLUMNS = (
@@ -53,6 +54,7 @@ COLUMNS = (
     Column("silent", float, "share of the gradients that were zero", low=0, high=1, optional=True),
     Column("chi_square", float, f"of {BINS} equal bins, all steps", low=0, optional=True),
     Column("effect", float, "its effect size w, less that of chance", low=0, optional=True),
+    Column("chi_square_moved", float, "that of steps that moved", low=0, optional=True),
     Column("effect_moved", float, "w of the steps that moved", low=0, optional=True),
     Column("variance", float, "mean square, uniform = 1", low=0, high=3.1, optional=True),
     Column("variance_moved", float, "that of steps that moved", low=0, high=3.1, optional=True),
@@ -67,12 +69,23 @@ COLUMNS = (
     ),
     Column("step_moved", float, "that of steps that moved", low=-1.1, high=1.1, optional=True),
     Column("flatness", float, "of the spectrum over time, white = 1", low=0, optional=True),
+    Column(
+        "flatness_moved", float, "that of weights that moved in every step", low=0, optional=True
+    ),
     *(
         Column(f"lag{lag}", float, f"autocorrelation at lag {lag}", low=-2, high=2, optional=True)
         for lag in LAGS
     ),
-    Column(
-        "lag1_moved", float, "at lag 1, where both steps moved", low=-1.1, high=1.1, optional=True
+    *(
+        Column(
+            f"lag{lag}_moved",
+            float,
+            f"at lag {lag}, where both steps moved",
+            low=-1.1,
+            high=1.1,
+            optional=True,
+        )
+        for lag in LAGS
     ),
     Column("signal", float, "that of unquantized steps, at lag 1", low=-2, high=2, optional=True),
     Column("share", float, "of all errors (histogram)", low=0, high=1, optional=True),
@@ -203,21 +216,23 @@ def _errors(observed: Sequence[Observed]) -> Errors:
 def _window(found: Errors) -> Row:
     everything, moved = found.error, found.error[found.moved]
     steps = found.signal[found.moved]
-    counts = errors.histogram(everything)
+    counts, own = errors.histogram(everything), errors.histogram(moved)
     return {
         "moved": float(found.moved.mean()),
         "silent": float((found.signal == 0).mean()),
         "chi_square": errors.chi_square(counts),
         "effect": errors.effect(counts),
-        "effect_moved": errors.effect(errors.histogram(moved)) if moved.size else None,
+        "chi_square_moved": errors.chi_square(own) if moved.size else None,
+        "effect_moved": errors.effect(own) if moved.size else None,
         "variance": errors.variance(everything),
         "variance_moved": errors.variance(moved) if moved.size else None,
         "mean": float(everything.mean()),
         "step": errors.correlation(everything, found.signal),
         "step_moved": errors.correlation(moved, steps),
         "flatness": errors.flatness(everything),
+        "flatness_moved": errors.flatness_moved(found),
         **{f"lag{lag}": errors.autocorrelation(everything, lag) for lag in LAGS},
-        "lag1_moved": errors.autocorrelation_moved(found, 1),
+        **{f"lag{lag}_moved": errors.autocorrelation_moved(found, lag) for lag in LAGS},
         "signal": errors.autocorrelation(found.signal, 1),
     }
 
@@ -226,16 +241,20 @@ def _window(found: Errors) -> Row:
 
 _NUMBERS = (
     "moved", "silent", "effect", "effect_moved", "variance", "variance_moved", "mean",
-    "step", "step_moved", "flatness", *(f"lag{lag}" for lag in LAGS), "lag1_moved", "signal",
+    "step", "step_moved", "flatness", "flatness_moved",
+    *(f"lag{lag}{what}" for lag in LAGS for what in ("", "_moved")), "signal",
 )  # fmt: skip
 
 
 def summarize(rows: Sequence[Row]) -> Summary:
-    """Return what the windows come to, by arm, by layer, and by how many steps moved."""
+    """Return what the windows come to: in all, by arm, by layer, by how many steps moved."""
     windows = [row for row in rows if row["part"] == "window"]
+    published = [row for row in windows if row["policy"] != CONTROL]
     return {
+        "published": _grouped(published, ("optimizer",)),
+        "control": _grouped([row for row in windows if row["policy"] == CONTROL], ("optimizer",)),
         "arms": _grouped(windows, ("optimizer", "rate", "policy")),
-        "layers": _grouped(windows, ("optimizer", "layer")),
+        "layers": _grouped(published, ("optimizer", "layer")),
         "moved": [
             {"optimizer": optimizer, "from": low, "to": high, **_mean(some)}
             for optimizer in learning.OPTIMIZERS
@@ -258,12 +277,17 @@ def _grouped(windows: list[Row], names: tuple[str, ...]) -> list[Summary]:
 
 
 def _mean(windows: list[Row]) -> Summary:
-    """Return means and deviations over the windows, and how many speak against the hypothesis."""
+    """Return means, deviations of the seeds' means, and how many windows speak against it."""
     found: Summary = {"windows": len(windows)}
     for name in _NUMBERS:
-        values = [row[name] for row in windows if row[name] is not None]
+        by_seed: dict[int, list[float]] = defaultdict(list)
+        for row in windows:
+            if row[name] is not None:
+                by_seed[row["seed"]].append(row[name])
+        each = [float(np.mean(values)) for values in by_seed.values()]
+        every = [value for values in by_seed.values() for value in values]
         found[name] = (
-            [float(np.mean(values)), float(np.std(values, ddof=1))] if len(values) > 1 else None
+            [float(np.mean(every)), float(np.std(each, ddof=1))] if len(each) > 1 else None
         )
     critical = float(stats.chi2.ppf(0.99, BINS - 1))
     return found | {

@@ -11,33 +11,37 @@ from upshift.experiments.errors import BINS, COLOURED, CORRELATED, UNEVEN
 from upshift.experiments.experiment import Summary
 from upshift.experiments.table import Row
 
+CONTROL = "Constant(16)"
+"""The policy whose grid is so fine that the hypothesis has its best case."""
+
 
 def report(summary: Summary) -> str:
-    """Return the tables and the verdict."""
+    """Return the verdict and the tables."""
     heading = (
         "windows | steps that moved | gradients of zero | w, all steps | w, moved | variance "
-        "| variance, moved | mean | with the step | with the step, moved | flatness | lag 1 "
-        "| lag 8 | lag 1, moved | steps themselves, lag 1 | uneven | dependent | coloured |"
+        "| variance, moved | with the step | flatness | flatness, moved | lag 1 | lag 1, moved "
+        "| steps themselves, lag 1 | uneven | dependent | coloured |"
     )
-    rule = "---:|" * 18
-    lines = [f"| optimizer | learning rate | policy | {heading}", f"|---|---|---|{rule}"]
+    rule = "---:|" * 16
+    lines = [*_verdict(summary), "By arm:", ""]
+    lines += [f"| optimizer | learning rate | policy | {heading}", f"|---|---|---|{rule}"]
     lines += [
         f"| {arm['optimizer']} | 2^-{arm['rate']} | {arm['policy']} | {_cells(arm)} |"
         for arm in summary["arms"]
     ]
-    lines += ["", "By parameter tensor, all learning rates and policies:", ""]
+    lines += ["", "By parameter tensor, all learning rates, both policies of `Band`:", ""]
     lines += [f"| optimizer | tensor | {heading}", f"|---|---|{rule}"]
     lines += [
         f"| {each['optimizer']} | `{each['layer']}` | {_cells(each)} |"
         for each in summary["layers"]
     ]
-    lines += ["", "By the share of steps that moved a weight, all tensors:", ""]
+    lines += ["", "By the share of steps that moved a weight, all arms and tensors:", ""]
     lines += [f"| optimizer | share | {heading}", f"|---|---|{rule}"]
     lines += [
         f"| {each['optimizer']} | {each['from']:.0%} to {each['to']:.0%} | {_cells(each)} |"
         for each in summary["moved"]
     ]
-    return "\n".join([*lines, "", *_verdict(summary)]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _cells(found: Summary) -> str:
@@ -45,8 +49,8 @@ def _cells(found: Summary) -> str:
         return "" if found[name] is None else f"{found[name][0]:.2f} ± {found[name][1]:.2f}"
 
     names = (
-        "effect", "effect_moved", "variance", "variance_moved", "mean", "step", "step_moved",
-        "flatness", "lag1", "lag8", "lag1_moved", "signal",
+        "effect", "effect_moved", "variance", "variance_moved", "step",
+        "flatness", "flatness_moved", "lag1", "lag1_moved", "signal",
     )  # fmt: skip
     means = (f"{found[name][0]:.0%}" if found[name] else "" for name in ("moved", "silent"))
     shares = (f"{found[name]:.0%}" for name in ("uneven", "dependent", "coloured"))
@@ -54,54 +58,59 @@ def _cells(found: Summary) -> str:
 
 
 def _verdict(summary: Summary) -> Iterator[str]:
-    for optimizer in dict.fromkeys(arm["optimizer"] for arm in summary["arms"]):
-        arms = [arm for arm in summary["arms"] if arm["optimizer"] == optimizer]
-        n = sum(arm["windows"] for arm in arms)
-        uneven, dependent, coloured, rejected = (
-            sum(arm[name] * arm["windows"] for arm in arms) / n
-            for name in ("uneven", "dependent", "coloured", "rejected")
-        )
-        signal = np.average([arm["signal"][0] for arm in arms if arm["signal"]])
-        lag = np.average([arm["lag1"][0] for arm in arms if arm["lag1"]])
-        fails = max(uneven, dependent, coloured) > 0.5
+    for found in summary["published"]:
+        fails = max(found["uneven"], found["dependent"], found["coloured"]) > 0.5
         holds = "does not hold" if fails else "holds in most windows"
         yield (
-            f"{optimizer}: the hypothesis {holds}. Of {n} windows {uneven:.0%} are not uniform "
-            f"(w above {UNEVEN:g}), {rejected:.0%} by chi-square at 1 %, {dependent:.0%} depend on "
-            f"the step (correlation beyond {CORRELATED:g}), and {coloured:.0%} are not white "
-            f"(flatness below {COLOURED:g}, or lag 1 beyond {CORRELATED:g}). Steps before "
-            f"quantization have a correlation of {signal:.2f} at lag 1, and their errors one of "
-            f"{lag:.2f}, in the mean over the arms."
+            f"{found['optimizer']}: the hypothesis {holds}. Of {found['windows']} windows under "
+            f"`Band` {found['uneven']:.0%} are not uniform (w above {UNEVEN:g}), "
+            f"{found['rejected']:.0%} by chi-square at 1 %, {found['dependent']:.0%} depend on "
+            f"the step (correlation beyond {CORRELATED:g}), and {found['coloured']:.0%} are not "
+            f"white (flatness below {COLOURED:g}, or lag 1 beyond {CORRELATED:g}). Steps before "
+            f"quantization have a correlation of {found['signal'][0]:.2f} at lag 1, and their "
+            f"errors one of {found['lag1'][0]:.2f}."
         )
+        for control in summary["control"]:
+            if control["optimizer"] == found["optimizer"]:
+                yield (
+                    f"On the finest grid, where q is 16 throughout, these are "
+                    f"{control['uneven']:.0%}, {control['rejected']:.0%}, "
+                    f"{control['dependent']:.0%} and {control['coloured']:.0%}."
+                )
         yield ""
 
 
 def plots(rows: Sequence[Row], summary: Summary) -> dict[str, str]:
-    """Return histograms, and flatness over training."""
-    return {"histogram.svg": _histograms(rows), "flatness.svg": _flatness(rows)}
+    """Return histograms, by arm and by tensor, and flatness over training."""
+    published = [row for row in rows if row["policy"] != CONTROL]
+    return {
+        "histogram.svg": _histograms(rows, ("optimizer", "policy"), 3),
+        "layers.svg": _histograms(published, ("optimizer", "layer"), 4),
+        "flatness.svg": _flatness(rows),
+    }
 
 
-def _histograms(rows: Sequence[Row]) -> str:
+def _histograms(rows: Sequence[Row], names: tuple[str, str], columns: int) -> str:
     from upshift.experiments.plots import drawing
 
     shares: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row["part"] == "histogram":
-            for name in ("share", "share_moved"):
-                shares[f"{row['optimizer']}, {row['policy']}", name][row["number"]].append(
-                    row[name]
-                )
-    arms = list(dict.fromkeys(arm for arm, _ in shares))
+            panel = ", ".join(row[name] for name in names)
+            for part in ("share", "share_moved"):
+                shares[panel, part][row["number"]].append(row[part])
+    panels = list(dict.fromkeys(panel for panel, _ in shares))
     middles = (np.arange(BINS) + 0.5) / BINS - 0.5
-    with drawing(2, 3, height=4.4, sharex=True, sharey=True) as drawn:
-        for axes, arm in zip(drawn.axes.ravel(), arms, strict=False):
-            for name, label in (("share", "all steps"), ("share_moved", "steps that moved")):
-                means = [BINS * float(np.mean(shares[arm, name][n])) for n in range(BINS)]
+    lines = -(-len(panels) // columns)
+    with drawing(lines, columns, height=2.2 * lines, sharex=True, sharey=True) as drawn:
+        for axes, panel in zip(drawn.axes.ravel(), panels, strict=False):
+            for part, label in (("share", "all steps"), ("share_moved", "steps that moved")):
+                means = [BINS * float(np.mean(shares[panel, part][n])) for n in range(BINS)]
                 axes.step(middles, means, where="mid", label=label)
             axes.axhline(1, color="black", linestyle=":", linewidth=0.8)
-            axes.set_title(arm)
+            axes.set_title(panel)
             axes.set_yscale("log")
-        drawn.axes[0, 0].legend(loc="upper right")
+        drawn.axes[0, 0].legend(loc="upper right", fontsize=7)
         for axes in drawn.axes[-1]:
             axes.set_xlabel("error, grid steps")
         for axes in drawn.axes[:, 0]:

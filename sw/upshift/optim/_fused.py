@@ -109,7 +109,9 @@ class Fused:
                     self._undo(one)
                 policy.load_state_dict(before)
                 return None
-            if not part.tried and not part.leaves:
+            if part.leaves:
+                self._peaks.pop(part.items[0].p, None)
+            elif not part.tried:
                 state = tuple(t for one in done[first:] for t in one.state.values())
                 self._peaks[part.items[0].p] = state, _versions(state), peak
         for one in done:
@@ -131,6 +133,8 @@ class Fused:
         for t in (g, *(item.last[name] for name in item.direction.names if name in item.last)):
             if t.dtype != dtype or t.shape != shape or not t.is_cpu or not t.is_contiguous():
                 return False
+            if t.is_neg() or not t.data_ptr():
+                return False  # what is in its memory is not what it says
         return True
 
     def _part(self, items: list[Moving], tries: bool, leave: bool) -> Part:
@@ -158,7 +162,7 @@ class Fused:
             w = -self.bounds[0] if self.bounds is not None else look([item.p for item in items])
         h, after = direction.bound(w, peak, before, first.numbers)
         steps = h * max(1.0, first.lr * 2.0 ** (HIGHEST + 1))  # at whatever resolution
-        return after if max(steps, before, after) < _LARGEST else math.inf
+        return after if all(x < _LARGEST for x in (steps, before, after)) else math.inf
 
     def _advance(self, part: Part, policy: Policy, done: list[Taken]) -> bool:
         """Take the steps of a part, which go to `done`; return whether all of them are good."""
@@ -204,9 +208,10 @@ class Fused:
         needed = equation.needed(tally.low, tally.high, lr, p.dtype)
         resolution = policy.observe(item.tensor, needed)
         if resolution != foreseen:
-            again, left = _pass.grid(lr, resolution, p), tally.left
-            tally = _pass.repeat(item.direction, work, again, leaves=bool(left))._replace(left=left)
-        torch.autograd.graph.increment_version(p)
+            again = _pass.grid(lr, resolution, p)
+            tally = _pass.repeat(item.direction, work, again, tally.left)
+        for changed in (p, *work.state):
+            torch.autograd.graph.increment_version(changed)
         most = tally.most
         if most is None:
             last, before = self._extents.get(p, (None, 0.0))
@@ -215,7 +220,8 @@ class Fused:
         most, saturated = self._saturated(p, most)
         self._extents[p] = p._version, most
         names = dict(zip(item.direction.names, work.state, strict=True))
-        return Taken(item, resolution, needed, tally.nonzero, saturated, tally.left, names)
+        left = 0 if tally.left is None else len(tally.left)
+        return Taken(item, resolution, needed, tally.nonzero, saturated, left, names)
 
     def _saturated(self, w: Tensor, most: float | None) -> tuple[float, int]:
         """Return what no weight exceeds, and how many have left their format.

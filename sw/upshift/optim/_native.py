@@ -11,6 +11,7 @@ import ctypes
 import functools
 import importlib.resources
 import itertools
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from torch import Tensor, fx
 
 from upshift import native
 from upshift.optim import _pass
-from upshift.optim._direction import Direction, Work
+from upshift.optim._direction import Direction, Work, scalars
 from upshift.optim._pass import Grid, Tally
 
 LONGEST = 1 << 30
@@ -31,17 +32,18 @@ _TYPES = {
     torch.float64: ("double", "int64_t", ctypes.c_double),
 }
 # As they stand, operations are those of IEEE 754: nothing is fused, reordered or approximated.
-_FLAGS = ["-std=c++17", "-O3", "-march=native", "-fopenmp", "-fvisibility=default"]
+_FLAGS = ["-std=c++17", "-O3", "-march=native", "-fopenmp"]
 _FLAGS += ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 _GRAIN = 1 << 14
 """Elements that are worth another thread."""
 
-_PROBE = (1 << 16) + 3  # enough for all threads, and no multiple of a vector
+_PROBE = (1 << 16) + 3  # enough for some threads, and no multiple of a vector
 
 
 class _Result(ctypes.Structure):
     _fields_ = [(name, ctypes.c_double) for name in ("high", "low", "most")]
     _fields_ += [(name, ctypes.c_int64) for name in ("nonzero", "left")]
+    _fields_ += [("places", ctypes.POINTER(ctypes.c_int64))]
 
 
 class Code:
@@ -54,13 +56,14 @@ class Code:
     """
 
     def __init__(self, library: ctypes.CDLL, dtype: torch.dtype):
-        self._step, self._peak = library.step, library.peak
+        self._step, self._peak, self._release = library.step, library.peak, library.release
         self._number = _TYPES[dtype][2]
         address, count = ctypes.c_void_p, ctypes.c_int64
         self._step.argtypes = [count, *[address] * 6, *[ctypes.c_int] * 3, address]
         self._step.restype = count
         self._peak.argtypes = [count, address, address, ctypes.c_int]
         self._peak.restype = ctypes.c_double
+        self._release.argtypes, self._release.restype = [ctypes.POINTER(count)], None
 
     def step(
         self,
@@ -106,16 +109,24 @@ class Code:
             ctypes.addressof(results),
         )
         return [
-            Tally(-one.low, one.high, one.nonzero, one.most, one.left) for one in results[:taken]
+            Tally(-one.low, one.high, one.nonzero, one.most, self._places(one))
+            for one in results[:taken]
         ]
 
+    def _places(self, one: _Result) -> Tensor | None:
+        if not one.left:
+            return None
+        places = torch.tensor(one.places[: one.left], device="cpu")
+        self._release(one.places)
+        return places
+
     def peak(self, tensors: Sequence[Tensor]) -> float:
-        """Return the largest magnitude; NaN if there is one."""
+        """Return the largest magnitude; infinity if one is not finite."""
         sizes = [t.numel() for t in tensors]
         largest: float = self._peak(
             len(tensors), _addresses(tensors), _sizes(sizes), _threads(sum(sizes))
         )
-        return largest
+        return largest if math.isfinite(largest) else math.inf
 
 
 def _addresses(tensors: Sequence[Tensor]) -> Any:
@@ -147,7 +158,8 @@ def code(direction: Direction, dtype: torch.dtype, numbers: int) -> Code | None:
         made = Code(ctypes.CDLL(str(native.library(sources, "step.cpp", _FLAGS))), dtype)
     except (RuntimeError, OSError):  # whatever is wrong with the compiler, eager is right
         return None
-    return made if _right(made, direction, dtype, numbers) else None
+    with torch.device("cpu"):
+        return made if _right(made, direction, dtype, numbers) else None
 
 
 _INFIX: dict[Callable[..., Any] | str, str] = {
@@ -205,26 +217,52 @@ def header(direction: Direction, dtype: torch.dtype, numbers: int) -> str:
 
 
 def _right(made: Code, direction: Direction, dtype: torch.dtype, numbers: int) -> bool:
-    """Return whether a probe has the bits of the eager pass, also where steps are taken back."""
-    free = Grid(2.0**10, 2.0**-9, 0.0)
+    """Return whether a probe has the bits of the eager pass, in each way to take it."""
+    free, limited = Grid(2.0**10, 2.0**-9, 0.0), Grid(2.0**10, 2.0**-9, 2.0**14)
     one, other = (_probe(direction, dtype, numbers) for _ in range(2))
-    expected = _pass.run(direction, other, free)
-    assert expected is not None
-    expected = expected._replace(most=float(other.w.abs().max()))
-    same = made.step([one], [free]) == [expected]
-    same = same and all(
-        torch.equal(a, b) for a, b in zip((one.w, *one.state), (other.w, *other.state), strict=True)
-    )
+    told = _pass.run(direction, other, free)
+    assert told is not None
+    same = made.step([one], [free]) == [told._replace(most=float(other.w.abs().max()))]
+    same = same and _equal(one, other) and made.peak([one.g]) == float(one.g.abs().max())
+
+    one, other = (_spoilt(_probe(direction, dtype, numbers)) for _ in range(2))
+    (tally,) = made.step([one], [limited], leaves=True)
+    left = _leave(direction, other, limited)
+    same = same and tally.left is not None and torch.equal(tally.left, left) and _equal(one, other)
+
     if not direction.names:
-        limited = free._replace(most=2.0**14)
-        bad = _probe(direction, dtype, numbers)
-        lost = torch.tensor((float("nan"), -float("nan"), float("inf"), -1e30))
-        bad.g[::3] = lost.repeat(len(bad.g) // 12 + 1)[: len(bad.g[::3])]
-        before = bad.w.clone()
-        made.step([bad], [limited])
-        _pass.undo(direction, bad, limited)
-        same = same and torch.equal(bad.w, before)
-    return same and made.peak([one.g]) == float(one.g.abs().max())
+        one, other = (_spoilt(_probe(direction, dtype, numbers)) for _ in range(2))
+        made.step([one], [limited])
+        _pass.undo(direction, one, limited)
+        same = same and _equal(one, other)
+    return same
+
+
+def _equal(one: Work, other: Work) -> bool:
+    pairs = zip((one.w, *one.state), (other.w, *other.state), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def _leave(direction: Direction, work: Work, grid: Grid) -> Tensor:
+    """Take a step but for the weights whose direction is not finite, and return their places."""
+    w, g, state, _ = work
+    k = scalars(work.numbers, w)
+    after = direction.advance(w, g, state, (None,) * len(state), k)
+    h = direction(w, g, after, k)
+    finite = h.isfinite()
+    for old, new in zip(state, after, strict=True):
+        old.copy_(torch.where(finite, new, old))
+    units = _pass.rounded(torch.where(finite, h, 0.0), grid.up)
+    w.sub_(_pass.limited(units, torch.tensor(grid.most, dtype=w.dtype)), alpha=grid.down)
+    return torch.nonzero(~finite).ravel()
+
+
+def _spoilt(work: Work) -> Work:
+    """Put gradients that are too large, or no numbers, into a probe."""
+    bad = torch.tensor((float("nan"), -float("nan"), float("inf"), -1e30), dtype=work.g.dtype)
+    some = work.g[::3]
+    some.copy_(bad.repeat(len(some) // 4 + 1)[: len(some)])
+    return work
 
 
 def _probe(direction: Direction, dtype: torch.dtype, numbers: int) -> Work:

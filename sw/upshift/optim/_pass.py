@@ -51,14 +51,14 @@ class Tally(NamedTuple):
     """What a pass found: extremes of h, what moved, the magnitude of weights, and what was left.
 
     Extremes of native code are on their side of zero, or zero; only it knows the magnitude, for a
-    look at the weights costs an eager pass a tenth of its time.
+    look at the weights costs an eager pass a tenth of its time. What was left are places, or None.
     """
 
     low: float
     high: float
     nonzero: int
     most: float | None
-    left: int = 0
+    left: Tensor | None = None
 
 
 def grid(lr: float, resolution: int, like: Tensor, reach: float = 0.0) -> Grid:
@@ -98,18 +98,15 @@ def run(direction: Direction, work: Work, numbers: Grid) -> Tally | None:
     return _joined(found)
 
 
-def repeat(direction: Direction, work: Work, numbers: Grid, *, leaves: bool) -> Tally:
-    """Take the step of a state that has seen its gradient already, but for what was left."""
+def repeat(direction: Direction, work: Work, numbers: Grid, left: Tensor | None) -> Tally:
+    """Take the step of a state that has seen its gradient already, but for some places."""
     found = []
-    for w, g, state, plain in work.pieces(piece()):
-        k = scalars(plain, w)
-        h = direction(w, g, state, k)
-        if leaves:  # what was left has the state that it had, so it shows again
-            nowhere = (None,) * len(state)
-            again = direction(w, g, direction.advance(w, g, state, nowhere, k), k)
-            h = torch.where(again.isfinite(), h, 0.0)
+    for w, g, state, plain in work.pieces(piece() if left is None else work.w.numel()):
+        h = direction(w, g, state, scalars(plain, w))
+        if left is not None:
+            h = h.index_fill(0, left, 0.0)
         found.append(_quantized(w, h, numbers))
-    return _joined([told for told in found if told is not None])
+    return _joined([told for told in found if told is not None])._replace(left=left)
 
 
 def undo(direction: Direction, work: Work, numbers: Grid) -> None:

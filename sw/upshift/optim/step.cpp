@@ -41,60 +41,71 @@ inline T number(WORD x) {
 
 struct Tally {
     WORD high = 0, low = 0, most = 0;  // of h, of -h, of abs(w)
-    int64_t nonzero = 0, left = 0;
+    int64_t nonzero = 0;
+    std::vector<int64_t> left;  // places
 
     void add(const Tally &other) {
         high = std::max(high, other.high);
         low = std::max(low, other.low);
         most = std::max(most, other.most);
         nonzero += other.nonzero;
-        left += other.left;
+        left.insert(left.end(), other.left.begin(), other.left.end());
     }
 };
+
+constexpr int64_t BLOCK = 512;  // what is kept of one stays in the nearest cache
 
 // Steps are limited where they may have to be taken back, whatever they were. Weights may be left
 // as they are, and their state, where the direction is not finite.
 template <bool LIMITED, bool LEAVES>
-Tally part(
-    T *__restrict w, const T *__restrict g, T *const *state, const T *k, const T *grid, int64_t n) {
+void part(
+    T *__restrict w, const T *__restrict g, T *const *state, const T *k, const T *grid, int64_t first,
+    int64_t end, Tally &found) {
     DIRECTION_SETUP
     const T up = grid[0], down = grid[1], half = 0.5;
-    const WORD most = word(grid[2]);
-    Tally found;
-    WORD nonzero = 0, left = 0;
-    const WORD infinite = word(std::numeric_limits<T>::infinity());
-    for (int64_t i = 0; i < n; i++) {
-        DIRECTION
-        const WORD finite = LEAVES ? ((word(direction) & ~SIGN) - infinite) >> BITS : -1;
-        const T h = number(word(direction) & finite);
-        ADVANCE
-        // Twice the step is rounded down, halved and rounded up: without a sum that rounds.
-        T units = std::ceil(std::floor(h * up) * half);
-        if (LIMITED)
-            units = number(std::min<WORD>(word(units) & ~SIGN, most) | (word(units) & SIGN));
-        const T next = w[i] - units * down;
-        w[i] = next;
-        found.high = std::max<WORD>(found.high, word(h));
-        found.low = std::max<WORD>(found.low, word(h) ^ SIGN);
-        found.most = std::max<WORD>(found.most, word(next) & ~SIGN);
-        nonzero += std::min<WORD>(word(units) & ~SIGN, 1);
-        left += 1 + finite;
+    const WORD limit = word(grid[2]), infinite = word(std::numeric_limits<T>::infinity());
+    WORD high = 0, low = 0, most = 0, nonzero = 0;
+    for (int64_t begin = first; begin < end; begin += BLOCK) {
+        const int64_t length = std::min(BLOCK, end - begin);
+        int8_t kept[LEAVES ? BLOCK : 1];
+        WORD left = 0;
+        for (int64_t j = 0; j < length; j++) {
+            const int64_t i = begin + j;
+            DIRECTION
+            const WORD finite = LEAVES ? ((word(direction) & ~SIGN) - infinite) >> BITS : -1;
+            const T h = number(word(direction) & finite);
+            ADVANCE
+            // Twice the step is rounded down, halved and rounded up: without a sum that rounds.
+            T units = std::ceil(std::floor(h * up) * half);
+            if (LIMITED)
+                units = number(std::min<WORD>(word(units) & ~SIGN, limit) | (word(units) & SIGN));
+            const T next = w[i] - units * down;
+            w[i] = next;
+            high = std::max<WORD>(high, word(h));
+            low = std::max<WORD>(low, word(h) ^ SIGN);
+            most = std::max<WORD>(most, word(next) & ~SIGN);
+            nonzero += std::min<WORD>(word(units) & ~SIGN, 1);
+            if (LEAVES) {
+                kept[j] = finite;
+                left |= ~finite;
+            }
+        }
+        if (LEAVES && left)
+            for (int64_t j = 0; j < length; j++)
+                if (!kept[j])
+                    found.left.push_back(begin + j);
     }
+    found.high = high;
+    found.low = low;
+    found.most = most;
     found.nonzero = nonzero;
-    found.left = left;
-    return found;
 }
 
-// Four places at once are read faster than one.
 WORD peak_of(const T *t, int64_t n) {
-    const int64_t quarter = n / 4;
-    WORD most[4] = {};
-    for (int64_t i = 0; i < quarter; i++)
-        for (int j = 0; j < 4; j++)
-            most[j] = std::max<WORD>(most[j], word(t[i + j * quarter]) & ~SIGN);
-    for (int64_t i = 4 * quarter; i < n; i++)
-        most[0] = std::max<WORD>(most[0], word(t[i]) & ~SIGN);
-    return *std::max_element(most, most + 4);
+    WORD most = 0;
+    for (int64_t i = 0; i < n; i++)
+        most = std::max<WORD>(most, word(t[i]) & ~SIGN);
+    return most;
 }
 
 // Parts begin at whole cache lines of a tensor that does.
@@ -109,7 +120,10 @@ extern "C" {
 struct Result {
     double high, low, most;
     int64_t nonzero, left;
+    int64_t *places;  // of what was left, for `release`
 };
+
+void release(int64_t *places) { delete[] places; }
 
 // Take the steps of tensors in their order, and return how many were taken. If it stops, one that
 // moves nothing though its direction is not zero is the last. Each tensor has a grid: up, down and
@@ -126,13 +140,9 @@ int64_t step(
         const int thread = omp_get_thread_num(), all = omp_get_num_threads();
         for (int64_t t = 0; t < count && goes_on; t++) {
             Tally *const own = &found[threads * t];
-            const int64_t first = start(n[t], thread, all);
-            T *state[STATES + 1] = {};
-            for (int j = 0; j < STATES; j++)
-                state[j] = states[t * STATES + j] + first;
-            own[thread] = take(
-                w[t] + first, g[t] + first, state, k, grids + 3 * t,
-                start(n[t], thread + 1, all) - first);
+            take(
+                w[t], g[t], states + t * STATES, k, grids + 3 * t, start(n[t], thread, all),
+                start(n[t], thread + 1, all), own[thread]);
             if (!stops)
                 continue;
 #pragma omp barrier
@@ -152,7 +162,10 @@ int64_t step(
         Tally all;
         for (int thread = 0; thread < threads; thread++)
             all.add(found[threads * t + thread]);
-        results[t] = {number(all.high), number(all.low), number(all.most), all.nonzero, all.left};
+        const int64_t left = all.left.size();
+        int64_t *const places = left ? new int64_t[left] : nullptr;
+        std::copy(all.left.begin(), all.left.end(), places);
+        results[t] = {number(all.high), number(all.low), number(all.most), all.nonzero, left, places};
     }
     return taken;
 }

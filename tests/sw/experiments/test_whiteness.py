@@ -86,6 +86,15 @@ def test_pairs_in_which_one_step_did_not_move_do_not_count():
     assert errors.autocorrelation_moved(Errors(error, moved & False, error), 1) is None
 
 
+def test_the_spectrum_of_what_moved_is_that_of_weights_that_always_did(rng):
+    error, moved = rng.uniform(-0.5, 0.5, (64, 500)), np.ones((64, 500), bool)
+    error[:, 250:] = np.sin(np.arange(64) * math.tau / 64)[:, None] / 2
+    moved[7, 250:] = False
+    assert errors.flatness_moved(Errors(error, moved, error)) == pytest.approx(1, abs=0.03)
+    assert errors.flatness(error) < 0.9
+    assert errors.flatness_moved(Errors(error, moved & False, error)) is None
+
+
 @pytest.mark.parametrize("series", [np.zeros((8, 3)), np.ones((1, 3))])
 def test_what_does_not_vary_has_no_spectrum(series):
     assert errors.flatness(series) is None
