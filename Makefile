@@ -75,6 +75,7 @@ bench-long: .venv/.demo
 	$(BIN)/upshift bench --long
 
 speed: .venv/.demo
+	$(PIP_INSTALL) -e '.[peers]'
 	mkdir -p docs/results
 	$(BIN)/upshift bench --optim --json > docs/results/speed.json.new
 	mv docs/results/speed.json.new docs/results/speed.json

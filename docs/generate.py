@@ -182,6 +182,7 @@ QUICK: dict[str, Callable[[], str]] = {
     "frames": link.tables,
     "exchange": link.example,
     **{f"experiment-{name}": partial(experiments.part, name) for name in ABOUT},
+    "overview-time": overview.time,
     "overview-accuracy": overview.accuracy,
     "overview-causes": overview.causes,
     "overview-minima": overview.minima,

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 
-from parts.experiments import origin, summary
+from parts.experiments import RESULTS, origin, summary
 from upshift.experiments import statistics
 from upshift.experiments.experiment import Summary
 from upshift.experiments.table1_report import ENDPOINTS, arm_name, interval, word
 from upshift.experiments.table1_summary import LARGEST
+
+
+def time() -> str:
+    """Return how long all experiments took, from what was kept."""
+    seconds = {
+        path.parent.name: json.loads(path.read_text())["seconds"]
+        for path in sorted(RESULTS.glob("*/result.json"))
+    }
+    each = ", ".join(f"{name} {n / 60:.0f}" for name, n in seconds.items())
+    hours = sum(seconds.values()) / 3600
+    return f"Hours of one core: {hours:.1f} in all; minutes of each: {each}.\n"
 
 
 def accuracy() -> str:

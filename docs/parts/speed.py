@@ -45,7 +45,7 @@ def targets(path: Path = RESULT) -> str:
             continue
         verdict = "met" if row["ratio"] >= target else "**missed**"
         what = f"{row['what']}, to fused {row['family']}"
-        lines.append(f"| {what} | {row['ratio']:.2f} | {target} | {verdict} |")
+        lines.append(f"| {what} | {row['ratio']:.3f} | {target} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,7 @@
 """Libraries are compiled once, and again when anything that went in is another."""
 
 import ctypes
+import os
 
 import pytest
 
@@ -43,4 +44,22 @@ def test_what_the_compiler_says_is_told(monkeypatch, tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(native.CompilerMissingError, match="none of c\\+\\+, g\\+\\+, clang"):
+        native.library(SOURCES, "answer.cpp", [])
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exit 1",
+        r"printf 'c\374rious 1.0'; exit 3",
+        r'[ "$1" = --version ] && exit 0; printf "f\344ilure" >&2; exit 1',
+    ],
+)
+def test_whatever_ails_a_compiler_is_an_error_of_one_kind(script, monkeypatch, tmp_path):
+    program = tmp_path / "c++"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(RuntimeError, match="c\\+\\+ failed"):
         native.library(SOURCES, "answer.cpp", [])

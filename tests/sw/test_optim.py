@@ -109,13 +109,15 @@ def test_the_direction_is_what_torch_multiplies_by_the_learning_rate(options, dt
             torch.testing.assert_close(a, b, rtol=2e-4 if dtype == torch.float32 else 1e-12, atol=0)
 
 
+@pytest.mark.parametrize("each", [False, True], ids=["one q", "q of each tensor"])
 @pytest.mark.parametrize("formats", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize(("kind", "options"), GOOD.values(), ids=GOOD)
 def test_a_state_dict_in_the_middle_of_training_continues_with_the_same_bits(
-    kind, options, formats
+    kind, options, formats, each
 ):
     def make(model):
-        return kind(model.parameters(), 2**-5, resolution=Band(), **options, **formats)
+        policy = Band(per_tensor=each)
+        return kind(model.parameters(), 2**-5, resolution=policy, **options, **formats)
 
     straight = network()
     whole = make(straight)
@@ -136,6 +138,31 @@ def test_a_state_dict_in_the_middle_of_training_continues_with_the_same_bits(
 
     assert same(bits(straight), bits(resumed))
     assert whole.resolution.state_dict() == second.resolution.state_dict()
+    assert bool(whole.resolution.tensor_q) == each
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
+@pytest.mark.parametrize("kind", [QtSGD, QtAdam])
+def test_parameters_on_a_gpu_get_the_same_bits(kind):
+    for formats in FORMATS.values():
+        for options in (SGD if kind is QtSGD else ADAM).values():
+            models = network(), network().cuda()
+            generator = torch.Generator().manual_seed(0)
+            optimizers = [
+                kind(model.parameters(), 2**-5, resolution=Band(), **options, **formats)
+                for model in models
+            ]
+            for _ in range(6):
+                for pair in zip(*(model.parameters() for model in models), strict=True):
+                    g = torch.randn(pair[0].shape, generator=generator)
+                    for p in pair:
+                        p.grad = g.to(p.device)
+                for optimizer in optimizers:
+                    optimizer.step()
+                    optimizer.resolution.step()
+            assert same(bits(models[0]), [p.cpu() for p in bits(models[1])])
+            reports = [list(optimizer.reports.values()) for optimizer in optimizers]
+            assert reports[0] == reports[1]
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])

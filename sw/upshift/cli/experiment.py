@@ -40,7 +40,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="which one")
     parser.add_argument("--list", action="store_true", help="list the experiments")
-    parser.add_argument("--quick", action="store_true", help="a small form, under a minute")
+    parser.add_argument(
+        "--quick", action="store_true", help="a small form, on digits under a minute"
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -75,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         print(
             f"upshift experiment: needs the package {error.name}, which is not installed: "
-            "pip install 'upshift[experiments]'",
+            "pip install 'upshift[experiments]', or -e '.[experiments]' where its source lies",
             file=sys.stderr,
         )
         return 1

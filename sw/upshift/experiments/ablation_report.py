@@ -48,10 +48,10 @@ def _arms(kind: Summary) -> Iterator[str]:
     )
     yield ""
     yield (
-        "| arm | test accuracy, % | median test loss | rates chosen | zero steps "
+        "| arm | test accuracy, % | median | least | median test loss | rates chosen | zero steps "
         "| error of a step (rms) |"
     )
-    yield "|---|---:|---:|---|---:|---:|"
+    yield "|---|---:|---:|---:|---:|---|---:|---:|"
     for each in kind["arms"]:
         accuracy = f"{each['accuracy']['mean']:.2f} ± {each['accuracy']['deviation']:.2f}"
         if each["diverged"]:
@@ -59,8 +59,8 @@ def _arms(kind: Summary) -> Iterator[str]:
         loss = "diverged" if each["loss"] is None else f"{each['loss']:.3g}"
         error = "" if each["error"] is None else f"{each['error']:.2g}"
         yield (
-            f"| {each['arm']} | {accuracy} | {loss} | {each['chosen']} | {each['zero']:.1%} "
-            f"| {error} |"
+            f"| {each['arm']} | {accuracy} | {each['median']:.1f} | {each['least']:.1f} | {loss} "
+            f"| {each['chosen']} | {each['zero']:.1%} | {error} |"
         )
 
 

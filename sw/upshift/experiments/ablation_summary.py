@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from statistics import median
 
 from upshift.experiments import statistics, tuning
 from upshift.experiments.experiment import Summary
@@ -67,6 +68,8 @@ def _arm(arm: str, rows: list[Row]) -> Summary:
     return {
         "arm": arm,
         "accuracy": asdict(statistics.mean([100 * row["accuracy"] for row in rows])),
+        "median": 100 * median(row["accuracy"] for row in rows),
+        "least": 100 * min(row["accuracy"] for row in rows),
         "loss": None if math.isinf(middle) else middle,
         "diverged": sum(math.isinf(loss) for loss in losses),
         "chosen": tuning.share([row["rate"] for row in rows]),

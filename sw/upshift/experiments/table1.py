@@ -45,7 +45,7 @@ class Task:
     noted : tuple of int
         Epochs after which a run is tested.
     held : int
-        Training images that are held out for the choice of rates.
+        Training images that are held out for the choice of rates, a fifth of them at most.
     network : dict
         Arguments of `residual.network`.
     """
@@ -212,7 +212,8 @@ def _data(cell: Cell) -> Digits:
     else:
         data = cifar10.load(cell["archive"])
     if cell["part"] == "validation":
-        data = tuning.hold_out(data, task.held, cell["seed"])
+        held = min(task.held, len(data.train_labels) // 5)
+        data = tuning.hold_out(data, held, cell["seed"])
     if cell["task"] == "CIFAR-10" and torch.cuda.is_available():
         return Digits(*(getattr(data, name).cuda() for name in Digits.__dataclass_fields__))
     return data

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from upshift import cli
-from upshift.experiments import cifar10, table1
+from upshift.experiments import campaign, cifar10, residual, table1
 
 BATCH = 3
 """Images of a batch, where the real one has 10,000."""
@@ -98,6 +100,37 @@ def test_the_table_is_measured_with_the_paper_s_network(rng, tmp_path):
     network = table1.residual.network(0, **table1.TASKS["CIFAR-10"].network)
     layers = [p for p in network.parameters() if p.ndim > 1]
     assert (len(layers), sum(p.numel() for p in network.parameters())) == (32, 464_154)
+
+
+def test_the_table_is_made_of_an_archive_as_of_digits(rng, tmp_path):
+    content = {name: batch.pickled() for name, batch in batches(rng, images=20).items()}
+    path = write(tmp_path / "a.tar.gz", content)
+    settings = replace(
+        table1.EXPERIMENT.quick,
+        archive=path,
+        rates=(3,),
+        arms=(("plain", "float32"), ("Band, no vanish", "Fixed(18, 16)")),
+        epochs=1,
+    )
+    result = campaign.run(
+        table1.EXPERIMENT, settings, tmp_path / "out", form="quick", command="as it is"
+    )
+    rows, _ = campaign.load(table1.EXPERIMENT, tmp_path / "out")
+    assert {(row["task"], row["part"]) for row in rows} == {
+        ("CIFAR-10", "test"),
+        ("CIFAR-10", "validation"),
+    }
+    assert result["cells"] == len(rows) == 16
+    assert "QtAdam, Band, no vanish" in (tmp_path / "out" / campaign.REPORT).read_text()
+
+
+def test_the_shortcut_is_the_paper_s():
+    block = residual.Block(16, 32).eval()
+    for p in block.branch.parameters():
+        nn.init.zeros_(p)
+    x = torch.rand(2, 16, 8, 8)
+    pooled = nn.functional.max_pool2d(x, 1, stride=2)
+    assert torch.equal(block(x), torch.cat((pooled, torch.zeros_like(pooled)), 1))
 
 
 def test_what_is_no_archive_is_refused(tmp_path, capsys):
