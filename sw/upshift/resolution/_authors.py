@@ -17,8 +17,8 @@ class Authors(Policy):
     whether or not the step is. And there is no schedule: nothing else raises q.
 
     Softmax with cross-entropy gives the bias of the last layer a gradient whose sum is zero by
-    construction, so there q runs to its limit within tens of mini-batches; quantization is then
-    as good as switched off.
+    construction, so there q runs to its limit within tens of mini-batches, or some hundreds at
+    large learning rates; quantization is then as good as switched off.
 
     Parameters
     ----------
