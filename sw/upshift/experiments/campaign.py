@@ -158,13 +158,16 @@ def _measured(
 
 def _measure(name: str, cell: Cell) -> tuple[Cell, list[Row], float]:
     import torch
+    from threadpoolctl import threadpool_limits
 
-    # More threads would only wait for those of the other processes, and change the order of sums.
+    # More threads would only wait for those of the other processes, and change the order of sums:
+    # those of linear algebra made SciPy's small steps fifty times as long.
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     clock = time.process_time()
     try:
-        rows = experiments.find(name).measure(cell)
+        with threadpool_limits(1):
+            rows = experiments.find(name).measure(cell)
     finally:
         torch.set_num_threads(before)
     return cell, rows, time.process_time() - clock
