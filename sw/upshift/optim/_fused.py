@@ -54,6 +54,15 @@ class Part(NamedTuple):
     leaves: bool
 
 
+class Begun(NamedTuple):
+    """A step that begins: what it works on, the version of its weights, and q as foreseen."""
+
+    item: Moving
+    work: Work
+    version: int
+    foreseen: int
+
+
 class Fused:
     """Takes steps in place, and remembers how large the state can be.
 
@@ -169,25 +178,28 @@ class Fused:
         first = part.items[0]
         reach = self._reach(first.p) if part.tried or part.leaves else 0.0
         works = [item.work(item.state()) for item in part.items]
-        begin = 0
-        while begin < len(works):
-            end = len(works) if part.code is not None else begin + 1
-            items = part.items[begin:end]
-            foreseen = [policy.foreseen(item.tensor) or 0 for item in items]
-            grids = [_pass.grid(first.lr, q, first.p, reach) for q in foreseen]
-            tallies = self._run(part, works[begin:end], grids, policy)
-            steps = list(zip(items, works[begin:], foreseen, tallies, strict=False))
+        while works:
+            items = part.items[-len(works) :]
+            if part.code is None:
+                items = items[:1]
+            begun = [
+                Begun(item, work, item.p._version, policy.foreseen(item.tensor) or 0)
+                for item, work in zip(items, works, strict=False)
+            ]
+            grids = [_pass.grid(first.lr, each.foreseen, first.p, reach) for each in begun]
+            tallies = self._run(part, works, grids, policy)
+            taken = list(zip(begun, tallies, strict=False))
             if part.tried and not all(
                 # Both sides, since `max` would let one that is not a number pass.
                 first.lr * -tally.low < reach / 2 and first.lr * tally.high < reach / 2
                 for tally in tallies
             ):
-                done += [Taken(item, q, None, 0, 0, 0, {}) for item, _, q, _ in steps]
+                done += [Taken(each.item, each.foreseen, None, 0, 0, 0, {}) for each, _ in taken]
                 return False
-            if not tallies:
+            if not taken:
                 return False
-            done += [self._finish(*step, policy) for step in steps]
-            begin += len(tallies)
+            done += [self._finish(each, tally, policy) for each, tally in taken]
+            works = works[len(taken) :]
         return True
 
     def _run(
@@ -200,11 +212,10 @@ class Fused:
         stops = not all(policy.independent(item.tensor) for item in part.items)
         return part.code.step(works, grids, leaves=part.leaves, stops=stops)
 
-    def _finish(
-        self, item: Moving, work: Work, foreseen: int, tally: Tally, policy: Policy
-    ) -> Taken:
+    def _finish(self, begun: Begun, tally: Tally, policy: Policy) -> Taken:
         """Take the step again if it vanished, and tell what it was."""
-        p, lr, version = item.p, item.lr, item.p._version
+        item, work, version, foreseen = begun
+        p, lr = item.p, item.lr
         needed = equation.needed(tally.low, tally.high, lr, p.dtype)
         resolution = policy.observe(item.tensor, needed)
         if resolution != foreseen:
