@@ -88,7 +88,7 @@ def costs() -> str:
     shown = {
         ("Adam", "torch fused"): "torch.optim.Adam, fused",
         ("Adam", "QtAdam"): "QtAdam",
-        ("Adam", "QtAdam, nonfinite leave"): "QtAdam, `nonfinite=\"leave\"`",
+        ("Adam", "QtAdam, nonfinite leave"): 'QtAdam, `nonfinite="leave"`',
         ("SGD, momentum 0.9", "QtSGD"): "QtSGD, momentum",
         ("SGD", "QtSGD"): "QtSGD",
         ("SGD", "torch fused"): "torch.optim.SGD, fused",

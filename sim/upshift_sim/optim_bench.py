@@ -115,15 +115,15 @@ def _ours(kind: type[QtSGD | QtAdam], options: dict[str, Any]) -> Make:
 
 
 def _torchao() -> Make:
-    from torchao.optim import Adam8bit  # type: ignore[import-not-found,unused-ignore]
+    from torchao.optim import Adam8bit
 
     return lambda parameters: Adam8bit(parameters, RATE).step
 
 
 def _qpytorch() -> Make:
-    from qtorch import FixedPoint  # type: ignore[import-not-found,unused-ignore]
-    from qtorch.optim import OptimLP  # type: ignore[import-not-found,unused-ignore]
-    from qtorch.quant import quantizer  # type: ignore[import-not-found,unused-ignore]
+    from qtorch import FixedPoint
+    from qtorch.optim import OptimLP
+    from qtorch.quant import quantizer
 
     number = FixedPoint(WEIGHT.width, WEIGHT.fraction)
     quantize = quantizer(forward_number=number, forward_rounding="nearest")
