@@ -161,7 +161,7 @@ def _measure(name: str, cell: Cell) -> tuple[Cell, list[Row], float]:
     from threadpoolctl import threadpool_limits
 
     # More threads would only wait for those of the other processes, and change the order of sums:
-    # those of linear algebra made SciPy's small steps fifty times as long.
+    # those of linear algebra made SciPy's small steps many times as long.
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     clock = time.process_time()
